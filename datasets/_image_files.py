@@ -1,0 +1,63 @@
+"""Image files below a folder: whether a path may be read, and reading it. DRIVER and WORKER.
+
+A data set that came from elsewhere may hold links or paths that lead out of it. Those are never
+followed: a training image must come from the folder that the user named.
+"""
+
+import os
+import stat
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from datasets import Face, Unreadable
+
+_MAX_BYTES = 64 * 2**20  # no picture of a face; reading it would only exhaust a worker
+
+
+def problem_with(root: Path, relative: str) -> str:
+    """Says why a file cannot be used, without opening it; "" where it can.
+
+    Costs one `lstat` a file, and resolves each folder once.
+    """
+    path = os.path.normpath(os.path.join(root, relative))  # noqa: PTH118  (cost: called per row)
+    try:
+        status = os.lstat(path)
+        resolved = os.path.join(_resolved(os.path.dirname(path)), os.path.basename(path))  # noqa: PTH118, PTH119, PTH120
+        if stat.S_ISLNK(status.st_mode):
+            resolved = os.path.realpath(path)
+            status = os.stat(resolved)  # noqa: PTH116
+    except FileNotFoundError:
+        return "file missing"
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the path
+        return f"file cannot be looked up: {getattr(error, 'strerror', error)}"
+    if not resolved.startswith(_resolved(str(root)).rstrip(os.sep) + os.sep):
+        return "path leads out of the data set's folder"
+    return "" if stat.S_ISREG(status.st_mode) else "not a file"
+
+
+def read_files(root: Path, faces: Sequence[Face]) -> Iterator[bytes | Unreadable]:
+    """Yields the encoded bytes of each face's file, in order."""
+    for face in faces:
+        reason = face.problem or problem_with(root, face.source)
+        yield Unreadable(reason) if reason else _content(root / face.source)
+
+
+def utf8(text: str) -> str:
+    r"""Makes a file name printable: bytes that are not UTF-8 become \udcXX."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _content(path: Path) -> bytes | Unreadable:
+    try:
+        size = path.stat().st_size
+        if size > _MAX_BYTES:
+            return Unreadable(f"file too large for an image: {size} bytes")
+        return path.read_bytes()
+    except OSError as error:
+        return Unreadable(f"file cannot be read: {error.strerror}")
+
+
+@lru_cache(maxsize=4096)
+def _resolved(folder: str) -> str:
+    return os.path.realpath(folder)

@@ -1,0 +1,275 @@
+"""The command `ablate`: train the trials of a search space and rank them by macro-F1.
+
+    check everything -> find or draw the data -> say the plan -> train in warm slots -> rank
+
+Running the same command again goes on where it was; with a longer space it trains only what is
+new. DRIVER.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets import EMOTIONS
+from orchestrator.cluster import Cluster, connect, is_private, nodes
+from orchestrator.config.command_line import INTERRUPTED, parse, run
+from orchestrator.config.commands import AblateConfig
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.space import Space
+from orchestrator.config.validate import fingerprint, given, to_dict, validate
+from orchestrator.embedded import IMAGE_PX, embedded_dataset, find_dataset
+from orchestrator.environment import describe_environment
+from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.results.leaderboard_tables import text_table, write_all
+from orchestrator.results.live import LiveBoard, closing_lines
+from orchestrator.results.study_fold import StudyFold
+from orchestrator.results.study_view import StudyView
+from orchestrator.tuning.capacity import SlotCapacity, plan_slots, this_machine
+from orchestrator.tuning.forecast import forecast, plan_lines
+from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
+from orchestrator.tuning.lineages import StudyState
+from orchestrator.tuning.plan import Resolver, check_space, load_space, value_at, whole_paths
+from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.study import Study, past_trials, resume
+
+COMMAND = "python -m orchestrator.ablate"
+DESCRIPTION = (
+    "Trains every trial of a search space at once and ranks them by validation macro-F1. "
+    "Without arguments: a small study on drawn faces that needs no download."
+)
+EXAMPLES = (
+    f"{COMMAND} --space factorial --data.path prepared/affwild2 --model.weights vggface.pth",
+    f"{COMMAND} --space my_space.yaml data.path=prepared/fer2013 data.protocol=official --dry-run",
+)
+FAILED = 1
+
+
+@dataclass(frozen=True)
+class _Job:
+    """A checked command: what to study, on what, where."""
+
+    config: AblateConfig
+    space: Space
+    experiments: tuple[Experiment, ...]
+    resolver: Resolver
+    dataset: PreparedDataset
+    folder: Path
+
+    def state(self) -> StudyState:
+        """A state that knows at which epochs trials may end, and nothing yet of any trial."""
+        return StudyState(self.space.epochs_choices(self.config.epochs))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    config = parse(AblateConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    space = load_space(config.space)
+    config = _over_base(config, space)
+    dataset = find_dataset(config.data.path, config.out)
+    experiments = _check(config, space, dataset)
+    if is_private(config.address):
+        plan_slots([this_machine()], config.resources, len(experiments))
+    with connect(config.address) as cluster:
+        dataset = dataset or embedded_dataset(config.out)
+        folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
+        resolver = Resolver(config.space, _given(config), dataset.fingerprint)
+        return _ablate(_Job(config, space, experiments, resolver, dataset, folder), cluster)
+
+
+def _ablate(job: _Job, cluster: Cluster) -> int:
+    """Plans, trains and ranks; returns the exit status."""
+    capacity = _say_plan(job)
+    if job.config.dry_run:
+        return 0
+    with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board:
+        screen = _Screen(board)
+        _study(job, ledger, screen, capacity)
+    view = screen.fold.view()
+    write_all(view, job.folder)
+    print("", text_table(view), "", *_closing(job, view, cluster), sep="\n")
+    return _exit_status(view)
+
+
+def _study(job: _Job, ledger: Ledger, screen: _Screen, capacity: SlotCapacity) -> None:
+    """Trains what the ledger does not have yet."""
+    records = list(read_records(job.folder / LEDGER))
+    screen.begin(records, ledger.append(_study_record(job, capacity)))
+    state = job.state()
+    reopened = resume(records, state, job.resolver.trial)
+    proposals = Proposals(
+        job.space,
+        seed=job.config.seed,
+        whole=whole_paths(job.space, job.resolver),
+        past=past_trials(records),
+    )
+    study = Study(
+        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots
+    )
+    study.reopen(reopened)
+    if job.space.num_listed():
+        study.open_all()
+    if not study.complete():
+        _train(job, study, capacity)
+
+
+def _train(job: _Job, study: Study, capacity: SlotCapacity) -> None:
+    """Reads the data once and lets Tune run the slots."""
+    # torch and Ray's libraries take seconds to import: not before the plan has been said.
+    from orchestrator.ingest.reading import read_training_data
+    from orchestrator.training.warm_run import SlotPlan
+    from orchestrator.tuning.tune_run import run_study
+
+    data = read_training_data(
+        job.dataset,
+        protocol=job.config.data.protocol,
+        train_per_class=job.config.data.train_per_class,
+        validation_per_class=job.config.data.validation_per_class,
+    )
+    resources = job.config.resources
+    plan = SlotPlan(
+        workers=capacity.workers,
+        cpus_per_worker=capacity.cpus_per_worker,
+        gpus_per_worker=capacity.gpus_per_worker,
+        image_shape=job.dataset.image_shape,
+        num_classes=len(job.dataset.classes),
+        sizes=data.sizes,
+        device_budget_gib=resources.device_budget_gib,
+        start_timeout_s=resources.start_timeout_s,
+        storage=job.folder / ".ray",
+    )
+    run_study(study, plan, data.datasets, num_slots=capacity.slots, restarts=resources.restarts)
+
+
+class _Screen:
+    """Shows the ledger's records as they are written."""
+
+    def __init__(self, board: LiveBoard) -> None:
+        self.fold = StudyFold()
+        self._board = board
+        self._slots: dict[str, str] = {}
+
+    def begin(self, past: Sequence[Record], study: Record) -> None:
+        """Shows what was known before this run, at once."""
+        for record in past:
+            self.fold.add(record)
+        self.show(study)
+
+    def show(self, record: Record) -> None:
+        """Takes one new record in."""
+        self.fold.add(record)
+        if record["record"] == "epoch":
+            slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
+            self._slots[slot] = f"{lineage} epoch {epoch}"
+        self._board.update(self.fold.view(), self._slots)
+
+
+def _over_base(config: AblateConfig, space: Space) -> AblateConfig:
+    """The command's values over the space's `base`; what the space varies must not be fixed."""
+    given_values = given(config)
+    untouched = given(AblateConfig())  # the kind of optimizer is named even where nobody did
+    fixed = [
+        path
+        for path in space.paths()
+        if value_at(given_values, path) not in (None, value_at(untouched, path))
+    ]
+    if fixed:
+        raise ConfigError(
+            *(
+                f"{path}: is varied by space {config.space!r}; got a fixed value for it. "
+                "Remove it, or write a space of your own"
+                for path in fixed
+            )
+        )
+    return validate(AblateConfig, ("the space's base", space.base), ("the command", given_values))
+
+
+def _given(config: AblateConfig) -> dict[str, object]:
+    """What was set for the experiment, without defaults and without where it runs."""
+    return {key: value for key, value in given(config).items() if key in Experiment.model_fields}
+
+
+def _check(
+    config: AblateConfig, space: Space, dataset: PreparedDataset | None
+) -> tuple[Experiment, ...]:
+    """Everything that can be wrong with the command and shows without training."""
+    resolver = Resolver(config.space, _given(config), dataset_fingerprint="")
+    if dataset is None:
+        return check_space(space, resolver, image_size=IMAGE_PX, num_classes=len(EMOTIONS))
+    check_protocol(dataset, config.data.protocol)
+    return check_space(
+        space, resolver, image_size=dataset.image_shape[0], num_classes=len(dataset.classes)
+    )
+
+
+def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
+    """The same for the same space, fixed values and data: that is how a study is found again."""
+    parts = {"given": _given(config), "dataset": dataset.fingerprint}
+    return f"{Path(config.space).stem}-{fingerprint(parts)[:8]}"
+
+
+def _say_plan(job: _Job) -> SlotCapacity:
+    """Prints what will be done; refuses what does not fit the cluster."""
+    state = job.state()
+    resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
+    lineages = [job.resolver.lineage(experiment) for experiment in job.experiments]
+    expected = forecast(job.space, job.experiments, lineages, state, job.dataset)
+    capacity = plan_slots(nodes(), job.config.resources, expected.num_lineages)
+    protocol = job.config.data.protocol
+    lines = plan_lines(job.space, job.dataset, protocol, expected, capacity, job.folder)
+    print(*lines, "", sep="\n")
+    return capacity
+
+
+def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
+    dataset = job.dataset
+    protocol = job.config.data.protocol
+    return {
+        "record": "study",
+        "version": VERSION,
+        "study": job.folder.name,
+        "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
+        "experiment": to_dict(job.resolver.experiment({})),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "root": str(dataset.root),
+            "protocol": protocol,
+            "classes": list(dataset.classes),
+            "counts": dataset.counts[protocol],
+        },
+        "resources": {
+            "slots": capacity.slots,
+            "workers": capacity.workers,
+            "cpus_per_worker": capacity.cpus_per_worker,
+            "gpus_per_worker": capacity.gpus_per_worker,
+        },
+        "environment": describe_environment(),
+    }
+
+
+def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
+    folder = _short(job.folder)
+    lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
+    if view.count("failed") and not cluster.started:
+        lines = (*lines, f"logs        {cluster.logs} on the head node")
+    return lines
+
+
+def _exit_status(view: StudyView) -> int:
+    if view.count("queued") + view.count("running"):
+        return INTERRUPTED
+    return FAILED if view.count("failed") else 0
+
+
+def _short(path: Path) -> Path:
+    """As the user would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

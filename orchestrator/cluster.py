@@ -1,0 +1,236 @@
+"""Ray for a command: the cluster it was started in, the one it names, or a private one.
+
+A private Ray lives in a temporary folder of its own, asks for a token on every port, serves its
+dashboard on the loopback address only, and ends with the command. A bare `ray.init()` would do otherwise: it joins
+whatever cluster it finds on the machine. Worker processes import `models`, `datasets` and
+`orchestrator` from this repository wherever the command was typed.
+
+DRIVER. Imports ray when a command connects, not before: `--help` and mistakes stay fast.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.tuning.capacity import Node
+
+ROOT = Path(__file__).resolve().parent.parent
+
+LOOPBACK = "127.0.0.1"
+JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
+MAX_SOCKET_BYTES = 107  # of a Unix socket's path
+SOCKET_TAIL = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # nothing is reported to anybody
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "1",
+    "RAY_TRAIN_V2_ENABLED": "1",
+    "RAY_TQDM": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints its settings in a box whatever the verbosity
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record; no files beside it
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """What a command is connected to.
+
+    Attributes:
+        started: Whether this process started it, and ends it.
+        address: host:port.
+        dashboard_url: "" where there is none.
+        logs: Folder of the session's logs on the head node.
+    """
+
+    started: bool
+    address: str
+    dashboard_url: str
+    logs: str
+
+
+@contextmanager
+def connect(
+    address: str = "auto",
+    *,
+    dashboard: bool = True,
+    cpus: int | None = None,
+    log_to_driver: bool = False,
+    proxy_server_url: str | None = None,
+) -> Iterator[Cluster]:
+    """Connects this process to Ray for as long as the context lasts.
+
+    Args:
+        address: "auto" (the cluster of RAY_ADDRESS, which a submitted job has set; else a
+            private one), "local" (always private), or host:port.
+        dashboard: Whether a private Ray serves its dashboard, on the loopback address.
+        cpus: CPUs of a private Ray; None = those of the machine.
+        log_to_driver: Whether what workers print appears here; errors arrive without it.
+        proxy_server_url: A private dashboard asks this server first (our leaderboard tab).
+
+    Yields:
+        The cluster. Where Ray is connected already it is used and left as it is.
+
+    Raises:
+        ConfigError: The address is not one of a cluster, or no cluster answers there.
+    """
+    found = _resolve(address)
+    _set_environment(private=not found)
+    import ray
+
+    if ray.is_initialized():
+        yield _describe(started=False)
+        return
+    if found:
+        _join(found, log_to_driver)
+        try:
+            yield _describe(started=False)
+        finally:
+            ray.shutdown()
+        return
+    with _session_folder() as folder:
+        _start(folder, dashboard, cpus, log_to_driver, proxy_server_url)
+        try:
+            yield _describe(started=True)
+        finally:
+            ray.shutdown()
+
+
+def is_private(address: str) -> bool:
+    """Whether `connect` would start a Ray of its own for this address."""
+    return not _resolve(address)
+
+
+def nodes() -> tuple[Node, ...]:
+    """CPUs and GPUs of each living node of the cluster that this process is connected to."""
+    import ray
+
+    living = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    return tuple(Node(int(has.get("CPU", 0)), int(has.get("GPU", 0))) for has in living)
+
+
+def _resolve(address: str) -> str:
+    """Returns the host:port to join, or "" where a private Ray is to be started."""
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS", "") or "local"
+    if address == "local":
+        return ""
+    if "://" in address or ":" not in address:
+        raise ConfigError(
+            f"address: must be auto, local or the host:port of a Ray head; got {address!r}. "
+            "A dashboard's URL takes jobs: ray job submit --working-dir . -- python -m ..."
+        )
+    return address
+
+
+def _set_environment(*, private: bool) -> None:
+    """Sets what Ray reads once, when it is first imported.
+
+    Where it has been imported already the mode of authentication is left to Ray: set now, the
+    processes it starts would ask for a token that this one does not have.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if "ray" not in sys.modules and (private or _has_token()):
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def _join(address: str, log_to_driver: bool) -> None:
+    """Joins a running cluster; a submitted job has its code on the workers already."""
+    import ray
+
+    runtime_env = None if JOB_MARK in os.environ else {"working_dir": str(ROOT)}
+    try:
+        ray.init(
+            address=address,
+            runtime_env=runtime_env,
+            log_to_driver=log_to_driver,
+            logging_level="WARNING",
+        )
+    except (ConnectionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f"address: a Ray cluster must answer there; got {address} ({reason}). Check "
+            "host:port and RAY_AUTH_TOKEN, or use address=local."
+        ) from error
+
+
+def _has_token() -> bool:
+    """Whether Ray would find a token to send."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").exists()
+
+
+def _start(
+    folder: Path,
+    dashboard: bool,
+    cpus: int | None,
+    log_to_driver: bool,
+    proxy_server_url: str | None,
+) -> None:
+    """Starts a private Ray."""
+    import ray
+
+    options: dict[str, Any] = {"proxy_server_url": proxy_server_url} if proxy_server_url else {}
+    with _importable():
+        ray.init(
+            address="local",
+            num_cpus=cpus,
+            include_dashboard=dashboard,
+            dashboard_host=LOOPBACK,
+            log_to_driver=log_to_driver,
+            logging_level="WARNING",
+            _temp_dir=str(folder),
+            **options,
+        )
+
+
+@contextmanager
+def _session_folder() -> Iterator[Path]:
+    """A folder for one private Ray, with its logs; a bug leaves it behind to be read."""
+    parent = Path(tempfile.gettempdir())
+    if len(f"{parent}/ray-12345678{SOCKET_TAIL}".encode()) > MAX_SOCKET_BYTES:
+        parent = Path("/tmp")  # Unix sockets bear no long paths
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
+    try:
+        yield folder
+    except (OrchestratorError, KeyboardInterrupt, GeneratorExit):
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _importable() -> Iterator[None]:
+    """Lets the processes that Ray starts import this repository: they inherit the variable."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT)] + ([before] if before else []))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
+def _describe(*, started: bool) -> Cluster:
+    import ray
+
+    node = ray._private.worker._global_node
+    url = getattr(ray._private.worker, "get_dashboard_url", lambda: "")() or ""
+    return Cluster(
+        started=started,
+        address=ray.get_runtime_context().gcs_address,
+        dashboard_url=url if not url or "://" in url else f"http://{url}",
+        logs=node.get_logs_dir_path() if node else "",
+    )

@@ -1,0 +1,109 @@
+"""The configuration of each command: an experiment plus where it runs and what it leaves.
+
+Runs anywhere (PURE): no torch, no ray.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+
+from orchestrator.config.experiment import Experiment, Resources
+from orchestrator.config.section import Count, Flag, Number, Section
+
+Address = Annotated[
+    str,
+    Field(
+        description="Ray cluster to use: 'auto' = the one this runs in (a submitted job) or a "
+        "private one on this machine; 'local' = always private; host:port = that one"
+    ),
+]
+
+
+class PrepareConfig(Section):
+    """Raw faces to audited Parquet."""
+
+    dataset: Annotated[str, Field(description="an adapter: a file of datasets/")] = "synthetic"
+    source: Annotated[str, Field(description="where the raw data lies (file or folder)")] = ""
+    out: Annotated[str, Field(min_length=1, description="folder to write")] = "prepared/synthetic"
+    name: Annotated[str, Field(description="name of the set; '' = the folder's")] = ""
+    options: Annotated[
+        dict[str, str | int | float | bool],
+        Field(description="options of the adapter, e.g. options.split_column=usage"),
+    ] = {}  # noqa: RUF012 - pydantic copies defaults
+    classes: Annotated[
+        tuple[str, ...],
+        Field(min_length=2, max_length=127, description="class names in the order of their index"),
+    ] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
+    drop: Annotated[tuple[str, ...], Field(description="labels to leave out, e.g. [neutral]")] = ()
+    image_px: Annotated[
+        Count, Field(ge=8, le=1024, description="side of the square images written, pixels")
+    ] = 96
+    fractions: Annotated[
+        tuple[Number, Number, Number],
+        Field(description="train, validation, test shares of the group and random protocols"),
+    ] = (0.6, 0.2, 0.2)
+    seed: Annotated[Count, Field(ge=0, lt=2**31, description="seed of the splits")] = 0
+    max_bad: Annotated[
+        Number,
+        Field(ge=0, le=1, description="share of unreadable rows above which it ends in error"),
+    ] = 0.01
+    rows_per_file: Annotated[Count, Field(le=1_000_000, description="rows in a Parquet file")] = (
+        4096
+    )
+    max_pixels: Annotated[
+        Count, Field(description="largest image decoded, in pixels (decompression bombs)")
+    ] = 4_000_000
+    address: Address = "auto"
+
+    @field_validator("fractions")
+    @classmethod
+    def _shares_of_one(cls, fractions: tuple[float, ...]) -> tuple[float, ...]:
+        if min(fractions) < 0 or abs(sum(fractions) - 1) > 1e-6:
+            raise ValueError("must be three shares >= 0 that add up to 1, e.g. [0.6, 0.2, 0.2]")
+        return fractions
+
+
+class TrainConfig(Experiment):
+    """Train one experiment."""
+
+    resources: Resources = Resources()
+    out: Annotated[str, Field(min_length=1, description="folder that holds run folders")] = "runs"
+    name: Annotated[
+        str, Field(pattern=r"^[\w.-]*$", description="run folder's name; '' = from the experiment")
+    ] = ""
+    address: Address = "auto"
+
+
+class AblateConfig(Experiment):
+    """Train every trial of a search space at once and rank them by macro-F1."""
+
+    space: Annotated[
+        str, Field(min_length=1, description="a file of search_spaces/ or a path to a YAML file")
+    ] = "quickstart"
+    resources: Resources = Resources()
+    out: Annotated[str, Field(min_length=1, description="folder that holds study folders")] = "runs"
+    study: Annotated[
+        str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
+    ] = ""
+    dry_run: Annotated[Flag, Field(description="print the plan and stop")] = False
+    address: Address = "auto"
+
+
+class LeaderboardConfig(Section):
+    """Show the leaderboard of a study from its ledger."""
+
+    study: Annotated[str, Field(min_length=1, description="a study's folder")]
+    format: Annotated[
+        Literal["table", "markdown", "csv", "json"], Field(description="how to print it")
+    ] = "table"
+
+
+class DoctorConfig(Section):
+    """Check this machine and print what to mend."""
+
+    format: Annotated[
+        Literal["text", "json"], Field(description="lines to read, or one JSON object")
+    ] = "text"
+    address: Address = "auto"

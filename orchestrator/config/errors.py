@@ -1,0 +1,89 @@
+"""The errors a user can act on, and the exit status each one ends a command with.
+
+Runs anywhere (PURE). The tree:
+
+    OrchestratorError        something outside our code went wrong     exit status 1
+    ├── TrainingError        one experiment cannot go on (NaN, memory)
+    ├── SlotError            the processes that train are gone
+    ├── CheckpointError      a checkpoint is damaged or foreign
+    ├── LedgerError          a study's record is damaged
+    └── ConfigError          what the user gave is wrong               exit status 2
+        └── DatasetError     ... and it is a prepared data set
+
+All of them survive pickling, so a worker can raise them and the driver can show them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class OrchestratorError(Exception):
+    """Something a user can act on; the message is `<thing>: <rule>; got <value>. <remedy>`."""
+
+    exit_status: ClassVar[int] = 1
+
+
+class TrainingError(OrchestratorError):
+    """One experiment cannot go on: its loss is not finite, or it does not fit the memory."""
+
+
+class SlotError(OrchestratorError):
+    """The processes of a slot are gone, or never came.
+
+    Args:
+        message: In house form.
+        retryable: Whether new processes can be expected to fare better (one was killed, a node
+            was lost), rather than to die of the same bug.
+        detail: The whole error, for a log.
+    """
+
+    def __init__(self, message: str, retryable: bool = False, detail: str = "") -> None:
+        super().__init__(message, retryable, detail)
+
+    @property
+    def retryable(self) -> bool:
+        """Whether a new start may help."""
+        return bool(self.args[1])
+
+    @property
+    def detail(self) -> str:
+        """Everything that is known of the cause, for a log; can be long."""
+        return str(self.args[2] or self.args[0])
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class CheckpointError(OrchestratorError):
+    """A checkpoint is incomplete, damaged, or of another experiment."""
+
+
+class LedgerError(OrchestratorError):
+    """A study's record is damaged."""
+
+
+class ConfigError(OrchestratorError):
+    """Bad input. All that is wrong with it, one line a problem.
+
+    Args:
+        problems: Each `<dotted.path>: <rule>; got <value>. <remedy or choices>`.
+    """
+
+    exit_status: ClassVar[int] = 2
+
+    def __init__(self, *problems: str) -> None:
+        # The arguments stay `args`: that is what pickling an exception carries.
+        super().__init__(*problems)
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """One line per mistake."""
+        return tuple(str(problem) for problem in self.args)
+
+    def __str__(self) -> str:
+        return "\n".join(self.problems)
+
+
+class DatasetError(ConfigError):
+    """A prepared data set is missing, damaged or not what the command needs."""

@@ -1,0 +1,189 @@
+"""What one training is: data, model, optimizer, augmentation, epochs, seed.
+
+Runs anywhere (PURE): no torch, no ray. Every value a researcher can vary has its place,
+bounds and explanation here and nowhere else; `--help`, search spaces and saved runs all
+read this schema.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.config.section import Count, Flag, Number, Section
+
+EMBEDDED = "embedded"
+
+
+class Data(Section):
+    """Which prepared data set, and which of its split protocols."""
+
+    path: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="folder written by `prepare`, or 'embedded' for the drawn faces",
+        ),
+    ] = EMBEDDED
+    protocol: Annotated[
+        Literal["group", "random", "official"],
+        Field(
+            description="split protocol: group (no video or subject on two sides), "
+            "random (frame level, the study's), official (the source's own)"
+        ),
+    ] = "group"
+    train_per_class: Annotated[
+        Count, Field(ge=0, description="train on at most so many rows of each class; 0 = all")
+    ] = 0
+    validation_per_class: Annotated[
+        Count, Field(ge=0, description="validate on at most so many rows of each class; 0 = all")
+    ] = 0
+
+
+class Model(Section):
+    """Which network, at which width, starting from which weights."""
+
+    name: Annotated[
+        str, Field(min_length=1, description="a file of models/ (main, baseline) or timm:<name>")
+    ] = "main"
+    width: Annotated[
+        Number, Field(gt=0, le=4, description="factor on channels and hidden units; 1 = the paper")
+    ] = 1.0
+    weights: Annotated[
+        str,
+        Field(
+            min_length=1,
+            description="random, imagenet, vggface, or a file (.safetensors, .pt, .pth)",
+        ),
+    ] = "random"
+    weights_sha256: Annotated[
+        str,
+        Field(pattern="^([0-9a-f]{64})?$", description="digest the weights must have; '' = any"),
+    ] = ""
+    normalisation: Annotated[
+        Literal["native", "unit"],
+        Field(description="input range: native (what the weights were trained on) or unit ([0,1])"),
+    ] = "native"
+    dropout: Annotated[
+        Number, Field(ge=0, lt=1, description="dropout on hidden layers; the paper lists none")
+    ] = 0.0
+
+
+LearningRate = Annotated[Number, Field(gt=0, le=10, description="learning rate, constant")]
+WeightDecay = Annotated[Number, Field(ge=0, le=1, description="weight decay")]
+Beta = Annotated[Number, Field(ge=0, lt=1, description="decay rate of a moment estimate")]
+
+
+class Sgd(Section):
+    """Stochastic gradient descent (torch.optim.SGD)."""
+
+    name: Literal["sgd"] = "sgd"
+    lr: LearningRate = 1e-3
+    momentum: Annotated[Number, Field(ge=0, lt=1, description="momentum")] = 0.9
+    nesterov: Annotated[Flag, Field(description="Nesterov momentum")] = False
+    weight_decay: WeightDecay = 0.0
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> Sgd:
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("nesterov: needs momentum > 0; got momentum 0. Set momentum=0.9")
+        return self
+
+
+class Adam(Section):
+    """Adam (Kingma & Ba, 2015; torch.optim.Adam)."""
+
+    name: Literal["adam"] = "adam"
+    lr: LearningRate = 1e-4
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: WeightDecay = 0.0
+
+
+class AdamW(Section):
+    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019; torch.optim.AdamW)."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: LearningRate = 1e-4
+    beta1: Beta = 0.9
+    beta2: Beta = 0.999
+    weight_decay: WeightDecay = 0.01
+
+
+Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
+
+
+class Augmentation(Section):
+    """Random changes of training images, as in the study: flip, rotation, zoom."""
+
+    share: Annotated[
+        Number, Field(ge=0, le=1, description="share of the samples that are changed; 0 = off")
+    ] = 0.5
+    flip: Annotated[
+        Number, Field(ge=0, le=1, description="probability that a changed sample is mirrored")
+    ] = 0.5
+    rotation_deg: Annotated[
+        Number, Field(ge=0, le=180, description="rotation up to so many degrees to either side")
+    ] = 20.0
+    zoom: Annotated[
+        Number, Field(ge=0, le=0.5, description="zoom in or out by up to this fraction")
+    ] = 0.1
+
+
+class Experiment(Section):
+    """One training, resolved: everything its numbers depend on."""
+
+    data: Data = Data()
+    model: Model = Model()
+    optimizer: Optimizer = Adam()
+    augmentation: Augmentation = Augmentation()
+    epochs: Annotated[Count, Field(le=10_000, description="passes over the training split")] = 20
+    batch_size: Annotated[
+        Count, Field(le=65_536, description="images per step over all workers (global batch)")
+    ] = 256
+    seed: Annotated[
+        Count,
+        Field(ge=0, lt=2**31, description="initial weights, order, augmentation and dropout"),
+    ] = 0
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"],
+        Field(description="auto = bf16 autocast where the processor has it, else fp32"),
+    ] = "auto"
+
+
+class Resources(Section):
+    """What one trial may use of the cluster; every trial gets the same."""
+
+    workers: Annotated[
+        Count, Field(le=1024, description="data-parallel workers per trial (Ray Train)")
+    ] = 1
+    cpus_per_worker: Annotated[
+        Count, Field(ge=0, le=1024, description="CPU cores per worker; 0 = as many as fit")
+    ] = 0
+    gpus_per_worker: Annotated[
+        Number | None,
+        Field(
+            ge=0,
+            le=16,
+            description="GPUs per worker; fractions share one GPU; null = 1 where there are GPUs",
+        ),
+    ] = None
+    slots: Annotated[
+        Count, Field(ge=0, le=10_000, description="trials at once; 0 = as many as fit")
+    ] = 0
+    device_budget_gib: Annotated[
+        Number,
+        Field(
+            gt=0,
+            le=1024,
+            description="images a worker may keep on its device; beyond it they stay in host memory",
+        ),
+    ] = 8.0
+    start_timeout_s: Annotated[
+        Number, Field(gt=0, description="longest wait for a slot's workers before it is an error")
+    ] = 300.0
+    restarts: Annotated[
+        Count,
+        Field(ge=0, le=100, description="times a slot whose process died is replaced per trial"),
+    ] = 2

@@ -1,0 +1,88 @@
+"""What every part of a configuration is: a frozen section whose types do not guess.
+
+Runs anywhere (PURE). Pydantic's lax mode is wanted for text from a command line ("10" is a
+count, "3e-4" a number), but it also takes true for 1, 1 or "yes" for true, and NaN for a
+number. A `Section` refuses these in every field, however deep the type is nested.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, PydanticKnownError, core_schema
+
+Number = Annotated[float, Field(allow_inf_nan=False)]
+"""A finite number; 3, "3e-4" and 0.5 are numbers, true and NaN are not."""
+
+Whole = Annotated[int, Field()]
+"""A whole number of either sign; "10" and 10.0 are whole, 1.5 and true are not."""
+
+Count = Annotated[int, Field(ge=1)]
+"""A whole number >= 1; a field may give another bound: `Annotated[Count, Field(ge=0)]`."""
+
+Flag = Annotated[bool, Field()]
+"""true or false, or these words as text; not 1, 0, "yes" or "on"."""
+
+
+def _guarded(node: Any) -> Any:
+    """The same core schema with look-alikes refused wherever a number or flag is read."""
+    if isinstance(node, list):
+        return type(node)(_guarded(child) for child in node)
+    if isinstance(node, tuple):
+        return type(node)(_guarded(child) for child in node)
+    if not isinstance(node, dict) or _is_guard(node):
+        return node
+    guarded: Any = {
+        # A default or metadata may be a dict of the user's that looks like a schema.
+        key: child if key in ("default", "metadata", "serialization") else _guarded(child)
+        for key, child in node.items()
+    }
+    refuse = _GUARDS.get(str(node.get("type")))
+    return core_schema.no_info_before_validator_function(refuse, guarded) if refuse else guarded
+
+
+def _is_guard(node: dict[str, Any]) -> bool:
+    """Whether a nested section has been guarded already."""
+    function = node.get("function")
+    return isinstance(function, dict) and function.get("function") in _GUARDS.values()
+
+
+def _refuse_for_float(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise PydanticKnownError("float_type")
+    return value
+
+
+def _refuse_for_int(value: Any) -> Any:
+    if isinstance(value, bool) or (isinstance(value, float) and not math.isfinite(value)):
+        raise PydanticKnownError("int_type")
+    return value
+
+
+def _refuse_for_bool(value: Any) -> Any:
+    if isinstance(value, bool) or str(value).strip().lower() in ("true", "false"):
+        return value
+    raise PydanticKnownError("bool_type")
+
+
+_GUARDS = {"float": _refuse_for_float, "int": _refuse_for_int, "bool": _refuse_for_bool}
+
+
+# Last, because pydantic builds a schema, guards included, while a class is being defined.
+class Section(BaseModel):
+    """A frozen group of fields that refuses unknown keys and look-alike values."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        validate_default=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+    )
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Pydantic's schema of the section, with a guard before each int, float and bool."""
+        return _guarded(handler(source))

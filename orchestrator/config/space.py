@@ -1,0 +1,134 @@
+"""A search space: which values a study tries, and the question it is to answer.
+
+PURE: no torch, no ray. A file of `search_spaces/` or any YAML file of the same form.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from orchestrator.config.section import Count, Flag, Number, Section
+
+Scalar = str | int | float | bool
+Values = dict[str, Scalar]
+
+FIXED_IN_A_STUDY = ("data.", "resources.")
+"""One study has one data set, held by warm workers, and one kind of slot."""
+
+
+class Range(Section):
+    """A numeric axis between two bounds, for kinds that sample."""
+
+    low: Annotated[Number, Field(description="smallest value")]
+    high: Annotated[Number, Field(description="largest value")]
+    log: Annotated[Flag, Field(description="uniform in the logarithm")] = False
+    step: Annotated[
+        Number | None, Field(gt=0, description="grid of the values; whole numbers have step 1")
+    ] = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Range:
+        if not self.low < self.high:
+            raise ValueError(f"high: must be > low; got low {self.low:g} and high {self.high:g}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low: must be > 0 for a log axis; got {self.low:g}")
+        if self.log and self.step is not None:
+            raise ValueError("step: must not be given for a log axis; remove one of them")
+        return self
+
+
+Axis = tuple[Scalar, ...] | Range
+
+
+class Space(Section):
+    """Which trials a study has."""
+
+    question: Annotated[str, Field(min_length=1, description="what the study is to answer")]
+    source: Annotated[str, Field(description="paper, table or reason behind the choice")] = ""
+    kind: Annotated[
+        Literal["rows", "grid", "tpe", "random"],
+        Field(description="rows as listed, full grid of the axes, or Optuna's TPE or random"),
+    ]
+    trials: Annotated[Count, Field(ge=0, description="trials to sample (tpe, random)")] = 0
+    base: Annotated[
+        Values, Field(description="values that hold for every trial, by dotted path")
+    ] = {}  # noqa: RUF012 - pydantic copies defaults
+    rows: Annotated[tuple[Values, ...], Field(description="the trials (kind rows)")] = ()
+    axes: Annotated[dict[str, Axis], Field(description="values or range of each path")] = {}  # noqa: RUF012
+    points: Annotated[
+        tuple[Values, ...], Field(description="trials to sample first (tpe, random)")
+    ] = ()
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Space:
+        problem = self._problem()
+        if problem:
+            raise ValueError(problem)
+        return self
+
+    def _problem(self) -> str:
+        sampled = self.kind in ("tpe", "random")
+        if (self.kind == "rows") != bool(self.rows):
+            return f"rows: must be given for kind 'rows' and no other; got kind '{self.kind}'"
+        if (self.kind == "rows") == bool(self.axes):
+            return f"axes: must be given for every kind but 'rows'; got kind '{self.kind}'"
+        if sampled != bool(self.trials):
+            return f"trials: must be >= 1 for tpe and random and absent else; got {self.trials}"
+        if self.points and not sampled:
+            return f"points: must be given for tpe and random only; got kind '{self.kind}'"
+        return self._axis_problem()
+
+    def _axis_problem(self) -> str:
+        for path, axis in self.axes.items():
+            if isinstance(axis, Range) and self.kind == "grid":
+                return f"axes.{path}: must list its values for kind 'grid'; got a range"
+            if not isinstance(axis, Range) and not axis:
+                return f"axes.{path}: must have at least one value; got none"
+        for path in self.paths():
+            if path.startswith(FIXED_IN_A_STUDY):
+                return f"axes.{path}: must be the same for all trials of a study; set it in base"
+            if path in self.base:
+                return f"base.{path}: must not be an axis too; remove one of them"
+        return ""
+
+    def paths(self) -> tuple[str, ...]:
+        """The varied paths, in the order of the file."""
+        named = itertools.chain(self.axes, *self.rows, *self.points)
+        return tuple(dict.fromkeys(named))
+
+    def listed(self) -> Iterator[Values]:
+        """The trials of the kinds that list them (rows, grid); none for the others."""
+        if self.kind == "rows":
+            yield from self.rows
+        elif self.kind == "grid":
+            choices = [axis for axis in self.axes.values() if isinstance(axis, tuple)]
+            for combination in itertools.product(*choices):
+                yield dict(zip(self.axes, combination, strict=True))
+
+    def num_listed(self) -> int:
+        """How many trials the space lists; 0 if it samples them."""
+        if self.kind == "rows":
+            return len(self.rows)
+        if self.kind == "grid":
+            return math.prod(len(axis) for axis in self.axes.values() if isinstance(axis, tuple))
+        return 0
+
+    def num_trials(self) -> int:
+        """How many trials a study of this space has."""
+        return self.num_listed() or self.trials
+
+    def epochs_choices(self, default: int) -> tuple[int, ...]:
+        """All numbers of epochs that a trial of this space can ask for, ascending."""
+        axis = self.axes.get("epochs")
+        if self.kind == "rows":
+            return tuple(sorted({int(row.get("epochs", default)) for row in self.rows}))
+        if axis is None:
+            return (default,)
+        if isinstance(axis, Range):
+            return tuple(range(int(axis.low), int(axis.high) + 1, int(axis.step or 1)))
+        return tuple(sorted({int(value) for value in axis}))

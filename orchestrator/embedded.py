@@ -1,0 +1,40 @@
+"""The drawn faces that need no download, prepared like any other data set.
+
+DRIVER. They lie in the folder of the runs, since that is the one place which a cluster's nodes
+are sure to share.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from orchestrator.config.commands import PrepareConfig
+from orchestrator.config.experiment import EMBEDDED
+from orchestrator.ingest.dataset import PreparedDataset, open_dataset
+from orchestrator.ingest.manifest import FILE_NAME
+from orchestrator.prepare import prepare
+
+IMAGE_PX = 48
+
+
+def find_dataset(path: str, out: str) -> PreparedDataset | None:
+    """Open a prepared data set; None for the embedded one while it has not been drawn.
+
+    Raises:
+        DatasetError: no data set there, or a damaged one.
+    """
+    root = _folder(out) if path == EMBEDDED else Path(path)
+    if path == EMBEDDED and not (root / FILE_NAME).is_file():
+        return None
+    return open_dataset(root)
+
+
+def embedded_dataset(out: str) -> PreparedDataset:
+    """Draw and prepare the embedded data set; Ray must be initialised."""
+    return prepare(
+        PrepareConfig(dataset="synthetic", out=str(_folder(out)), name=EMBEDDED, image_px=IMAGE_PX)
+    )
+
+
+def _folder(out: str) -> Path:
+    return Path(out).absolute() / EMBEDDED

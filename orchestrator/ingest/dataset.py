@@ -1,0 +1,282 @@
+"""Opens a prepared data set, after checking that it is what its manifest says.
+
+A data set folder is input: somebody else may have made it. Nothing in it is believed. Each
+file's sha256 is compared with the manifest; the footer is looked at before any Parquet reader
+sees it, since an Arrow schema embedded there can name extension types, and a reader that knows
+such a type runs its code (CVE-2026-41486); columns must be exactly the plain ones of the format.
+
+Runs anywhere (PURE): no ray, no torch. Reads every byte once; nothing is cached.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import ValidationError
+
+from orchestrator.config.errors import DatasetError
+from orchestrator.config.storage import sha256_of
+from orchestrator.ingest.manifest import FILE_NAME, SPLIT_COLUMN, VERSION, File, Manifest, schema
+from orchestrator.ingest.splits import SPLITS
+
+__all__ = ["SPLITS", "PreparedDataset", "SplitIndex", "open_dataset", "read_split_index"]
+
+AGAIN = "Write it again with `python -m orchestrator.prepare`."
+MAGIC = b"PAR1"
+MAX_FOOTER_BYTES = 64 * 2**20
+MAX_MANIFEST_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class PreparedDataset:
+    """A checked data set.
+
+    Attributes:
+        root: Its folder, absolute.
+        name: Its name.
+        fingerprint: Digest of what a training can see of it, whatever files it is cut into.
+        classes: Class names in the order of their index.
+        image_shape: Height, width, channels.
+        files: Its Parquet files in the order of `row_id`.
+        protocols: Split protocols it has a column for.
+        counts: Rows by protocol, split and class.
+        manifest: All of manifest.json.
+    """
+
+    root: Path
+    name: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    files: tuple[Path, ...]
+    protocols: tuple[str, ...]
+    counts: dict[str, dict[str, dict[str, int]]]
+    manifest: dict[str, Any]
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of all splits together."""
+        return int(self.manifest["rows"]["kept"])
+
+
+@dataclass(frozen=True, eq=False)
+class SplitIndex:
+    """The small columns of all rows, in the order of `row_id`, which counts from 0.
+
+    Attributes:
+        labels: Class index, int64, shape (N,).
+        groups: Video or subject, shape (N,).
+        row_ids: 0..N-1, int64, shape (N,).
+        splits: "train", "validation" or "test", shape (N,).
+    """
+
+    labels: npt.NDArray[np.int64]
+    groups: npt.NDArray[np.str_]
+    row_ids: npt.NDArray[np.int64]
+    splits: npt.NDArray[np.str_]
+
+
+def open_dataset(root: Path) -> PreparedDataset:
+    """Opens the data set in a folder and checks all of it.
+
+    Raises:
+        DatasetError: The folder or a file is missing, damaged, hostile or of another version.
+    """
+    root = Path(root).absolute()
+    manifest = _manifest(root)
+    protocols = tuple(manifest.counts)
+    expected = schema(manifest.image_shape, protocols)
+    # Hashing releases the interpreter's lock: as many files at once as there are cores.
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(partial(_check_file, root, expected), manifest.files))
+    height, width, channels = manifest.image_shape
+    return PreparedDataset(
+        root=root,
+        name=manifest.name,
+        fingerprint=manifest.fingerprint,
+        classes=tuple(manifest.classes),
+        image_shape=(height, width, channels),
+        files=tuple(root / file.name for file in manifest.files),
+        protocols=protocols,
+        counts=manifest.counts,
+        manifest=manifest.model_dump(mode="json"),
+    )
+
+
+def read_split_index(
+    dataset: PreparedDataset, protocol: str, *, needs: Sequence[str] = ("train", "validation")
+) -> SplitIndex:
+    """Reads labels, groups and splits of all rows; no pixels.
+
+    Args:
+        dataset: An opened data set.
+        protocol: group, random or official.
+        needs: Splits that must not be empty.
+
+    Raises:
+        DatasetError: No such protocol, an empty split, or columns with values out of range.
+    """
+    check_protocol(dataset, protocol, needs=needs)
+    names = ["label", "group", "row_id", SPLIT_COLUMN + protocol]
+    table = pa.concat_tables(pq.read_table(path, columns=names) for path in dataset.files)
+    index = SplitIndex(
+        labels=table["label"].to_numpy().astype(np.int64),
+        groups=np.asarray(table["group"].to_pylist(), dtype=np.str_),
+        row_ids=table["row_id"].to_numpy(),
+        splits=np.asarray(table[SPLIT_COLUMN + protocol].to_pylist(), dtype=np.str_),
+    )
+    _check_values(dataset, index)
+    return index
+
+
+def check_protocol(
+    dataset: PreparedDataset, protocol: str, *, needs: Sequence[str] = ("train", "validation")
+) -> None:
+    """Checks by the manifest alone that a protocol is there and its splits have rows.
+
+    Raises:
+        DatasetError: No such protocol, or an empty split; names the protocols that would do.
+    """
+    if protocol not in dataset.protocols:
+        raise DatasetError(
+            f"data.protocol: {dataset.name} has no column {SPLIT_COLUMN}{protocol}; "
+            f"got {protocol!r}. Choices: {', '.join(dataset.protocols)}."
+        )
+    empty = [split for split in needs if not _rows(dataset, protocol, split)]
+    if not empty:
+        return
+    others = [
+        other for other in dataset.protocols if all(_rows(dataset, other, split) for split in needs)
+    ]
+    remedy = f"Use protocol={' or protocol='.join(others)}." if others else AGAIN
+    raise DatasetError(
+        f"data.protocol: split {empty[0]!r} of protocol {protocol!r} is empty in {dataset.name}; "
+        f"got {protocol!r}. {remedy}"
+    )
+
+
+def _manifest(root: Path) -> Manifest:
+    """Reads and checks manifest.json."""
+    path = root / FILE_NAME
+    if not root.is_dir():
+        raise DatasetError(f"data.path: must be a folder written by `prepare`; got {root}. {AGAIN}")
+    if not path.is_file():
+        raise DatasetError(
+            f"data.path: {root} has no {FILE_NAME}: no prepared data set, or one that was not "
+            f"finished. {AGAIN}"
+        )
+    if path.stat().st_size > MAX_MANIFEST_BYTES:
+        raise DatasetError(
+            f"{path}: must be a manifest; got a file of {path.stat().st_size} bytes."
+        )
+    try:
+        content = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: must be JSON; got {error}. {AGAIN}") from error
+    version = content.get("version") if isinstance(content, dict) else None
+    if version != VERSION:
+        raise DatasetError(f"{path}: version must be {VERSION}; got {version!r}. {AGAIN}")
+    try:
+        return Manifest.model_validate(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise DatasetError(f"{path}: {place + ': ' if place else ''}{said}. {AGAIN}") from error
+
+
+def _check_file(root: Path, expected: pa.Schema, file: File) -> None:
+    """Checks one file: there, whole, unchanged, harmless, of the right columns and rows."""
+    path = root / file.name
+    if path.is_symlink() or not path.is_file():
+        raise DatasetError(f"{path}: a file of the manifest is missing. {AGAIN}")
+    size = path.stat().st_size
+    if size != file.bytes:
+        raise DatasetError(f"{path}: must have {file.bytes} bytes; got {size}. {AGAIN}")
+    _check_footer(path)
+    digest = sha256_of(path)
+    if digest != file.sha256:
+        raise DatasetError(
+            f"{path}: sha256 must be that of the manifest, {file.sha256[:16]}...; "
+            f"got {digest[:16]}... The file was changed or damaged. {AGAIN}"
+        )
+    try:
+        metadata = pq.read_metadata(path)
+        found = metadata.schema.to_arrow_schema()
+    except (pa.ArrowException, OSError) as error:
+        raise DatasetError(f"{path}: must be a Parquet file; got {error}. {AGAIN}") from error
+    _check_schema(path, expected, found)
+    if metadata.num_rows != file.rows:
+        raise DatasetError(f"{path}: must have {file.rows} rows; got {metadata.num_rows}. {AGAIN}")
+
+
+def _check_footer(path: Path) -> None:
+    """Looks at a Parquet file's footer as bytes, before a reader that acts on it does.
+
+    Our own files carry no Arrow schema, so that any is a reason to refuse, unparsed.
+    """
+    with path.open("rb") as file:
+        head = file.read(4)
+        file.seek(-min(8, path.stat().st_size), os.SEEK_END)
+        tail = file.read(8)
+        length = int.from_bytes(tail[:4], "little")
+        if (
+            head != MAGIC
+            or tail[4:] != MAGIC
+            or length > min(path.stat().st_size - 12, MAX_FOOTER_BYTES)
+        ):
+            raise DatasetError(f"{path}: must be a whole Parquet file; got none. {AGAIN}")
+        file.seek(-8 - length, os.SEEK_END)
+        footer = file.read(length)
+    if b"ARROW:" in footer:
+        raise DatasetError(
+            f"{path}: must have plain columns; got an embedded Arrow schema, which can name "
+            f"extension types that run code when read. {AGAIN}"
+        )
+
+
+def _check_schema(path: Path, expected: pa.Schema, found: pa.Schema) -> None:
+    if found.names != expected.names:
+        raise DatasetError(
+            f"{path}: columns must be {', '.join(expected.names)}; "
+            f"got {', '.join(found.names)}. {AGAIN}"
+        )
+    for want, got in zip(expected, found, strict=True):
+        if want.type != got.type:
+            rule = "image size" if want.name == "image" else "type"
+            raise DatasetError(
+                f"{path}: {rule} of column {want.name} must be {want.type}; got {got.type}. {AGAIN}"
+            )
+
+
+def _rows(dataset: PreparedDataset, protocol: str, split: str) -> int:
+    return sum(dataset.counts[protocol][split].values())
+
+
+def _check_values(dataset: PreparedDataset, index: SplitIndex) -> None:
+    """Checks the values that later stages index with."""
+    if not np.array_equal(index.row_ids, np.arange(dataset.num_rows)):
+        raise DatasetError(f"{dataset.root}: row_id must count from 0 over all files. {AGAIN}")
+    if len(index.labels) and not 0 <= index.labels.min() <= index.labels.max() < len(
+        dataset.classes
+    ):
+        raise DatasetError(
+            f"{dataset.root}: label must be 0..{len(dataset.classes) - 1}; "
+            f"got {index.labels.min()}..{index.labels.max()}. {AGAIN}"
+        )
+    strange = set(np.unique(index.splits)) - set(SPLITS)
+    if strange:
+        raise DatasetError(
+            f"{dataset.root}: splits must be {', '.join(SPLITS)}; got {sorted(strange)}. {AGAIN}"
+        )

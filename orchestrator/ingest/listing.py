@@ -1,0 +1,232 @@
+"""Which rows a source has, before a pixel is read: counted, checked, and cut into slices.
+
+The source is listed twice, once to count and check and once to hand its rows out, so that no
+list of all rows is ever held: a slice of them is all that is in memory.
+
+DRIVER: reads names and tables, no pixels. No ray, no torch.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+from datasets import Face, SourceError
+from orchestrator.config.errors import ConfigError
+
+KEPT = "kept"
+BAD = "bad"
+LEFT_OUT = "left out"
+
+SLICE_ROWS = 512  # a second of work or less: cores stay busy to the end, and a kill costs little
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What the pixels of a row depend on; travels to the workers.
+
+    Attributes:
+        adapter: Name of the module in `datasets/`.
+        source: Where the raw data lies.
+        options: The adapter's own `Options`.
+        classes: Class names in the order of their index.
+        drop: Labels left out.
+        image_px: Side of the square images.
+        max_pixels: Largest image decoded.
+    """
+
+    adapter: str
+    source: Path
+    options: object
+    classes: tuple[str, ...]
+    drop: tuple[str, ...]
+    image_px: int
+    max_pixels: int
+
+    @property
+    def identity(self) -> str:
+        """The recipe as text: equal for equal recipes, and the same in each process."""
+        return json.dumps(
+            {
+                "adapter": self.adapter,
+                "source": str(self.source),
+                "options": repr(self.options),
+                "classes": self.classes,
+                "drop": self.drop,
+                "image_px": self.image_px,
+                "max_pixels": self.max_pixels,
+            }
+        )
+
+    def kind(self, face: Face) -> str:
+        """Says what a row is as far as its listing tells: kept, bad or left out."""
+        if face.problem:
+            return BAD
+        return LEFT_OUT if face.label in self.drop else KEPT
+
+
+@dataclass(frozen=True)
+class Census:
+    """What a listing of the source found.
+
+    Attributes:
+        rows: Rows listed.
+        labels: Rows of each label, rows with a problem not counted.
+        digest: sha256 over all rows in order.
+    """
+
+    rows: int
+    labels: Mapping[str, int]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Consecutive rows of the listing, decoded by one task.
+
+    Attributes:
+        index: Place among the slices.
+        faces: The rows, those to be left out among them.
+        key: Digest of the rows and of the recipe: equal keys, equal result.
+    """
+
+    index: int
+    faces: tuple[Face, ...]
+    key: str
+
+
+def recipe(
+    *,
+    adapter: str,
+    source: str,
+    options: Mapping[str, object],
+    classes: Sequence[str],
+    drop: Sequence[str],
+    image_px: int,
+    max_pixels: int,
+) -> Recipe:
+    """Checks what can be checked without looking at the source.
+
+    Raises:
+        ConfigError: Unknown adapter or option, no source, classes named twice; all at once.
+    """
+    problems = _label_problems(classes, drop)
+    made: object = None
+    try:
+        module = datasets.adapter(adapter)
+        if module.NEEDS_SOURCE:
+            problems += _source_problems(source, adapter)
+        made = datasets.options(module, options)
+    except SourceError as error:
+        problems += str(error).splitlines()
+    if problems:
+        raise ConfigError(*problems)
+    return Recipe(
+        adapter=adapter,
+        source=Path(source).resolve() if source else Path(),
+        options=made,
+        classes=tuple(map(datasets.canonical, classes)),
+        drop=tuple(sorted(set(map(datasets.canonical, drop)))),
+        image_px=image_px,
+        max_pixels=max_pixels,
+    )
+
+
+def census(recipe: Recipe) -> Census:
+    """Lists the source once: counts rows and labels and fingerprints the listing.
+
+    Raises:
+        ConfigError: The source is not what the adapter reads, has labels that are neither a
+            class nor left out (with their counts), or has no row to keep.
+    """
+    labels: Counter[str] = Counter()
+    digest = hashlib.sha256(recipe.identity.encode())
+    rows = 0
+    for face in _faces(recipe):
+        rows += 1
+        digest.update(_bytes_of(face))
+        if not face.problem:
+            labels[face.label] += 1
+    _check_labels(recipe, labels)
+    return Census(rows=rows, labels=dict(sorted(labels.items())), digest=digest.hexdigest())
+
+
+def slices(recipe: Recipe, rows: int = SLICE_ROWS) -> Iterator[Slice]:
+    """Lists the source again and cuts it wherever `rows` rows to keep have come together."""
+    faces: list[Face] = []
+    kept = index = 0
+    for face in _faces(recipe):
+        faces.append(face)
+        kept += recipe.kind(face) == KEPT
+        if kept == rows:
+            yield _slice(recipe, index, faces)
+            faces, kept, index = [], 0, index + 1
+    if faces:
+        yield _slice(recipe, index, faces)
+
+
+def _label_problems(classes: Sequence[str], drop: Sequence[str]) -> list[str]:
+    """Finds labels that are named twice, or both kept and dropped."""
+    named = Counter(map(datasets.canonical, classes))
+    problems = [
+        f"classes: each class must be named once; got {name!r} {count} times. Remove one."
+        for name, count in named.items()
+        if count > 1
+    ]
+    both = sorted(set(named) & set(map(datasets.canonical, drop)))
+    if both:
+        problems.append(f"drop: must not name a class; got {', '.join(both)}. Remove it from one.")
+    return problems
+
+
+def _source_problems(source: str, adapter: str) -> list[str]:
+    if not source:
+        return [
+            f"source: dataset={adapter} needs the place of its raw data; got ''. Set source=PATH."
+        ]
+    if not Path(source).exists():
+        return [f"source: must exist; got {source}. Check the path."]
+    return []
+
+
+def _faces(recipe: Recipe) -> Iterator[Face]:
+    """Lists the source; its complaints become ours."""
+    try:
+        yield from datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options)
+    except (SourceError, OSError) as error:
+        raise ConfigError(*(f"source: {line}" for line in str(error).splitlines())) from error
+
+
+def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
+    strange = {name: count for name, count in labels.items() if name not in recipe.classes}
+    strange = {name: count for name, count in strange.items() if name not in recipe.drop}
+    if strange:
+        counted = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(strange.items()))
+        raise ConfigError(
+            f"classes: every label must be a class or be left out; got {counted}. "
+            f"Leave out with drop=[{','.join(sorted(strange))}], or add to classes "
+            f"({', '.join(recipe.classes)})."
+        )
+    if not any(labels.get(name) for name in recipe.classes):
+        raise ConfigError(
+            f"source: must have faces of the classes {', '.join(recipe.classes)}; got none "
+            f"in {recipe.source.name or recipe.adapter}. Check source, options and drop."
+        )
+
+
+def _slice(recipe: Recipe, index: int, faces: Sequence[Face]) -> Slice:
+    digest = hashlib.sha256(recipe.identity.encode())
+    for face in faces:
+        digest.update(_bytes_of(face))
+    return Slice(index=index, faces=tuple(faces), key=digest.hexdigest()[:16])
+
+
+def _bytes_of(face: Face) -> bytes:
+    """All that a row says, in a form no other row shares."""
+    text = repr((face.source, face.label, face.group, face.frame, face.split, face.problem))
+    return text.encode("utf-8", "surrogateescape") + len(face.payload).to_bytes(8) + face.payload

@@ -1,0 +1,186 @@
+"""From the Parquet of a data set to the shards of Ray Train's workers, through Ray Data.
+
+DRIVER reads a split once, as raw bytes, into the object store, while no slot holds a CPU yet;
+all slots then share it. Train asks `LaneShards` for each worker's part: the rows of the lanes
+that it owns. The tasks that pick them need no CPU, because workers hold all of them by then:
+a reading that needed one would wait for ever.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+import numpy as np
+import pyarrow as pa
+import ray.data
+import ray.train
+from ray.data import DataIterator, Dataset, NodeIdStr
+
+from orchestrator.ingest.dataset import PreparedDataset, read_split_index
+from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
+
+BLOCK_BYTES = 16 * 2**20
+"""Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
+
+
+class SplitSize(TypedDict):
+    """Size of a split over all workers."""
+
+    num_rows: int
+    num_groups: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The splits that a training reads, in Ray's object store."""
+
+    datasets: dict[str, Dataset]
+    sizes: dict[str, SplitSize]
+
+
+@dataclass(frozen=True)
+class SplitRows:
+    """The rows of one split, by row_id in ascending order, and the group of each."""
+
+    row_ids: Int64s
+    group_index: Int64s
+    num_groups: int
+
+
+def read_training_data(
+    dataset: PreparedDataset,
+    *,
+    protocol: str,
+    train_per_class: int,
+    validation_per_class: int,
+    seed: int = 0,
+) -> TrainingData:
+    """Read the train and validation splits into Ray's object store, once for all slots.
+
+    Args:
+        dataset: a checked data set.
+        protocol: `group`, `random` or `official`.
+        train_per_class: at most so many training rows of each class; 0 = all.
+        validation_per_class: the same for validation.
+        seed: of the choice of rows where there is a limit.
+
+    Raises:
+        DatasetError: no such protocol, or an empty split.
+    """
+    limits = {"train": train_per_class, "validation": validation_per_class}
+    rows = {
+        split: select_rows(dataset, protocol, split, limit, seed) for split, limit in limits.items()
+    }
+    return TrainingData(
+        datasets={split: read_split(dataset.files, chosen) for split, chosen in rows.items()},
+        sizes={
+            split: {"num_rows": len(chosen.row_ids), "num_groups": chosen.num_groups}
+            for split, chosen in rows.items()
+        },
+    )
+
+
+def select_rows(
+    dataset: PreparedDataset, protocol: str, split: str, per_class: int, seed: int
+) -> SplitRows:
+    """Which rows make up a split of the experiment.
+
+    Args:
+        dataset: a checked data set.
+        protocol: `group`, `random` or `official`.
+        split: `train`, `validation` or `test`.
+        per_class: at most so many rows of each class, chosen by a hash of (seed, row_id);
+            0 = all.
+        seed: of that choice.
+    """
+    index = read_split_index(dataset, protocol)
+    chosen = index.splits == split
+    if per_class:
+        chosen &= _first_of_each_class(index.row_ids, index.labels, chosen, per_class, seed)
+    order = np.argsort(index.row_ids[chosen])
+    groups, group_index = np.unique(index.groups[chosen], return_inverse=True)
+    return SplitRows(
+        row_ids=index.row_ids[chosen][order].astype(np.int64),
+        group_index=group_index[order].astype(np.int64),
+        num_groups=len(groups),
+    )
+
+
+def read_split(files: tuple[Path, ...], rows: SplitRows) -> Dataset:
+    """Read the chosen rows into Ray's object store.
+
+    Returns:
+        A materialized Dataset of columns image, label, row_id, rank, group_index.
+    """
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    raw = ray.data.read_parquet([str(file) for file in files], columns=["image", "label", "row_id"])
+    return raw.map_batches(
+        _keep_chosen,
+        fn_kwargs={"row_ids": rows.row_ids, "group_index": rows.group_index},
+        batch_format="pyarrow",
+        batch_size=None,
+    ).materialize()
+
+
+class LaneShards(ray.train.DataConfig):
+    """Gives each worker the lanes it owns: each row to exactly one worker, none dropped.
+
+    Train's default split makes shards equal by dropping rows (7,001 rows become 7,000).
+    """
+
+    def __init__(self) -> None:
+        super().__init__(datasets_to_split=[])
+
+    def configure(
+        self,
+        datasets: dict[str, Dataset],
+        world_size: int,
+        worker_handles: object,  # noqa: ARG002 - the signature is Ray Train's
+        worker_node_ids: list[NodeIdStr] | None,  # noqa: ARG002
+        **_: object,
+    ) -> list[dict[str, DataIterator]]:
+        """One iterator for each worker and data set."""
+        if world_size > NUM_LANES:
+            raise ValueError(f"resources.workers: must be at most {NUM_LANES}; got {world_size}")
+        return [
+            {
+                name: dataset.map_batches(
+                    _keep_owned,
+                    fn_kwargs={"worker": worker, "num_workers": world_size},
+                    batch_format="pyarrow",
+                    batch_size=None,
+                    num_cpus=0,
+                ).iterator()
+                for name, dataset in datasets.items()
+            }
+            for worker in range(world_size)
+        ]
+
+
+def _first_of_each_class(
+    row_ids: Int64s, labels: np.ndarray, chosen: np.ndarray, per_class: int, seed: int
+) -> np.ndarray:
+    keep = np.zeros(len(row_ids), dtype=bool)
+    keys = mix(seed, 0, row_ids)
+    for label in np.unique(labels[chosen]):
+        members = np.flatnonzero(chosen & (labels == label))
+        keep[members[np.argsort(keys[members])][:per_class]] = True
+    return keep
+
+
+def _keep_chosen(table: pa.Table, row_ids: Int64s, group_index: Int64s) -> pa.Table:
+    own = table.column("row_id").to_numpy()
+    rank = np.searchsorted(row_ids, own)
+    found = np.minimum(rank, len(row_ids) - 1)
+    keep = row_ids[found] == own
+    table = table.filter(pa.array(keep))
+    table = table.append_column("rank", pa.array(found[keep]))
+    return table.append_column("group_index", pa.array(group_index[found[keep]]))
+
+
+def _keep_owned(table: pa.Table, worker: int, num_workers: int) -> pa.Table:
+    return table.filter(pa.array(owned(table.column("rank").to_numpy(), worker, num_workers)))

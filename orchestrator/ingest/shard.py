@@ -1,0 +1,151 @@
+"""The rows that one worker holds for the life of its slot, and the batches cut from them.
+
+WORKER. Read once through Ray Data, kept as uint8 on the worker's device when they fit the
+budget, else in host memory, from where each batch is copied. Batches are the same either way.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+import torch
+
+from orchestrator.ingest.order import Int64s, batch_bounds, epoch_order
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A worker's rows of one split.
+
+    Attributes:
+        images: uint8 of shape (N, H, W, C): as in the Parquet, so that a permuted view of a
+            batch is an NCHW tensor in channels-last memory without a copy.
+        labels: int64 of shape (N,), on the same device as the images.
+        row_ids: shape (N,), on the host.
+        ranks: shape (N,), the rows' ranks in the whole split, on the host.
+        groups: shape (N,), index of each row's video or subject, on the device.
+        num_rows: rows of the split over all workers.
+        num_groups: groups of the split over all workers.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor
+    row_ids: Int64s
+    ranks: Int64s
+    groups: torch.Tensor
+    num_rows: int
+    num_groups: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A worker's part of one global batch; it can be empty (B = 0)."""
+
+    images_BCHW: torch.Tensor
+    labels_B: torch.Tensor
+    groups_B: torch.Tensor
+    row_ids: Int64s
+    num_rows_global: int
+
+
+def collect_shard(
+    tables: Iterable[pa.Table],
+    image_shape: tuple[int, int, int],
+    *,
+    num_rows: int,
+    num_groups: int,
+    device: torch.device,
+    budget_gib: float,
+) -> Shard:
+    """Gather the Arrow batches of a worker's iterator into one shard.
+
+    Args:
+        tables: with columns image (fixed-size binary), label, row_id, rank, group_index.
+        image_shape: (H, W, C).
+        num_rows: rows of the split over all workers.
+        num_groups: groups of the split over all workers.
+        device: where training runs.
+        budget_gib: how much of the device's memory the images may take, GiB.
+    """
+    parts = [table for table in tables if table.num_rows]
+    if not parts:
+        return _empty_shard(image_shape, num_rows, num_groups, device)
+    images = np.concatenate([_pixels(part, image_shape) for part in parts])
+    columns = pa.concat_tables([part.drop_columns(["image"]) for part in parts])
+    fits = images.nbytes <= budget_gib * GIB
+    home = device if fits else torch.device("cpu")
+    tensor = torch.from_numpy(images)
+    if not fits and device.type == "cuda":
+        tensor = tensor.pin_memory()
+    labels = torch.from_numpy(_column(columns, "label"))
+    groups = torch.from_numpy(_column(columns, "group_index"))
+    return Shard(
+        images=tensor.to(home),
+        labels=labels.to(device),
+        row_ids=_column(columns, "row_id"),
+        ranks=_column(columns, "rank"),
+        groups=groups.to(device),
+        num_rows=num_rows,
+        num_groups=num_groups,
+    )
+
+
+def epoch_batches(
+    shard: Shard, *, batch_size: int, seed: int, epoch: int, device: torch.device
+) -> Iterator[Batch]:
+    """The worker's parts of an epoch's global batches, in training order."""
+    order, positions = epoch_order(shard.row_ids, shard.ranks, seed=seed, epoch=epoch)
+    bounds = batch_bounds(positions, shard.num_rows, batch_size)
+    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
+        rows_global = min(batch_size, shard.num_rows - number * batch_size)
+        yield _take(shard, order[start:stop], rows_global, device)
+
+
+def rows_in_order(shard: Shard, *, batch_size: int, device: torch.device) -> Iterator[Batch]:
+    """All rows of a shard once, as they lie: for evaluation, where order means nothing."""
+    for start in range(0, len(shard.row_ids), batch_size):
+        rows = np.arange(start, min(start + batch_size, len(shard.row_ids)))
+        yield _take(shard, rows, len(rows), device)
+
+
+def _take(shard: Shard, rows: Int64s, num_rows_global: int, device: torch.device) -> Batch:
+    index = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
+    on_device = index.to(device, non_blocking=True)
+    images = shard.images.index_select(0, index.to(shard.images.device, non_blocking=True))
+    return Batch(
+        images_BCHW=images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255),
+        labels_B=shard.labels.index_select(0, on_device),
+        groups_B=shard.groups.index_select(0, on_device),
+        row_ids=shard.row_ids[rows],
+        num_rows_global=num_rows_global,
+    )
+
+
+def _pixels(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The image column as (N, H, W, C), without a copy of what Ray's object store shares."""
+    size = int(np.prod(image_shape))
+    parts = []
+    for chunk in table.column("image").chunks:
+        values = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
+        start = chunk.offset * size
+        parts.append(values[start : start + len(chunk) * size].reshape(-1, *image_shape))
+    return np.concatenate(parts)
+
+
+def _column(table: pa.Table, name: str) -> Int64s:
+    return np.array(table.column(name).to_numpy(), dtype=np.int64)
+
+
+def _empty_shard(
+    image_shape: tuple[int, int, int], num_rows: int, num_groups: int, device: torch.device
+) -> Shard:
+    none = torch.zeros(0, dtype=torch.int64, device=device)
+    ids = np.zeros(0, dtype=np.int64)
+    images = torch.zeros((0, *image_shape), dtype=torch.uint8, device=device)
+    return Shard(images, none, ids, ids, none, num_rows, num_groups)

@@ -1,0 +1,1 @@
+"""What a study found: its leaderboard as tables, pictures and live lines."""

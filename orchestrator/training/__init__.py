@@ -1,0 +1,1 @@
+"""One experiment on the workers of one slot: epochs, exact metrics, checkpoints."""

@@ -1,0 +1,200 @@
+"""Checkpoints: safetensors and JSON, digests, and a marker that is written last.
+
+WORKER (the leader) writes, anyone reads. A checkpoint is a folder:
+
+    epoch-0003/model.safetensors  optimizer.safetensors  state.json
+
+`state.json` holds the digests of the others and is written last: without it, or when a digest
+does not match, the checkpoint does not exist. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from orchestrator.config.errors import CheckpointError
+from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, write_json
+from orchestrator.training.epochs import Metrics, Training
+
+VERSION = 1
+MODEL = "model.safetensors"
+OPTIMIZER = "optimizer.safetensors"
+MARKER = "state.json"
+
+
+@dataclass(frozen=True)
+class CheckpointState:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        epoch: epochs finished.
+        lineage: fingerprint of what was trained; a checkpoint of another is refused.
+        history: one dict of metrics an epoch, so that no finished epoch is ever lost.
+        experiment: the resolved experiment.
+        weights: where the first weights came from, layer by layer.
+    """
+
+    epoch: int
+    lineage: str
+    history: tuple[Metrics, ...]
+    experiment: dict[str, Any]
+    weights: dict[str, Any]
+
+
+def epoch_folder(parent: Path, epoch: int) -> Path:
+    """Where the checkpoint of an epoch lies; names sort by epoch."""
+    return parent / f"epoch-{epoch:04d}"
+
+
+def save_for_resume(parent: Path, training: Training, state: CheckpointState) -> Path:
+    """Write model and optimizer, then drop all but the newest `KEPT_FOR_RESUME`."""
+    folder = epoch_folder(parent, state.epoch)
+    tensors, plain = _optimizer_state(training.optimizer)
+    _write(folder, state, {MODEL: training.model.state_dict(), OPTIMIZER: tensors}, plain)
+    for old in sorted(parent.glob("epoch-*"))[:-KEPT_FOR_RESUME]:
+        shutil.rmtree(old)
+    return folder
+
+
+def save_weights(parent: Path, training: Training, state: CheckpointState) -> Path:
+    """Write the model alone: for an epoch that a leaderboard may point at."""
+    folder = epoch_folder(parent, state.epoch)
+    _write(folder, state, {MODEL: training.model.state_dict()}, {})
+    return folder
+
+
+def keep_only(folder: Path) -> None:
+    """Remove the other checkpoints beside this one."""
+    for other in folder.parent.glob("epoch-*"):
+        if other != folder:
+            shutil.rmtree(other)
+
+
+def newest_valid(parent: Path, lineage: str) -> tuple[Path, CheckpointState] | None:
+    """The newest whole checkpoint of this lineage; damaged and foreign ones are passed over."""
+    for folder in sorted(parent.glob("epoch-*"), reverse=True):
+        try:
+            state = read_state(folder)
+        except CheckpointError:
+            continue
+        if state.lineage == lineage:
+            return folder, state
+    return None
+
+
+def read_state(folder: Path) -> CheckpointState:
+    """Check the marker and every digest, and return what the checkpoint says of itself.
+
+    Raises:
+        CheckpointError: no marker, unreadable, another version, or a digest that differs.
+    """
+    content = _read_marker(folder)
+    for name, digest in content["sha256"].items():
+        file = folder / name
+        if not file.is_file() or sha256_of(file) != digest:
+            raise CheckpointError(
+                f"{file}: must have the digest in {MARKER}; it is missing or damaged. "
+                "Remove the folder; an older checkpoint will be used"
+            )
+    return CheckpointState(
+        epoch=content["epoch"],
+        lineage=content["lineage"],
+        history=tuple(content["history"]),
+        experiment=content["experiment"],
+        weights=content["weights"],
+    )
+
+
+def restore(folder: Path, training: Training) -> None:
+    """Put model, optimizer and epoch of a checked checkpoint into `training`.
+
+    Raises:
+        CheckpointError: its tensors do not fit this model or optimizer.
+    """
+    content = _read_marker(folder)
+    device = training.device
+    try:
+        training.model.load_state_dict(load_file(folder / MODEL, device=str(device)))
+        tensors = load_file(folder / OPTIMIZER, device=str(device))
+        _load_optimizer(training.optimizer, tensors, content["optimizer"])
+    except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder}: must fit the model and optimizer of its own experiment; got: {error}"
+        ) from error
+    training.epoch = content["epoch"]
+
+
+def _write(
+    folder: Path,
+    state: CheckpointState,
+    files: Mapping[str, Mapping[str, torch.Tensor]],
+    optimizer: dict[str, object],
+) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    digests = {}
+    for name, tensors in files.items():
+        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        digests[name] = sha256_of(folder / name)
+    write_json(
+        folder / MARKER,
+        {
+            "version": VERSION,
+            "epoch": state.epoch,
+            "lineage": state.lineage,
+            "sha256": digests,
+            "optimizer": optimizer,
+            "history": list(state.history),
+            "experiment": state.experiment,
+            "weights": state.weights,
+        },
+    )
+
+
+def _read_marker(folder: Path) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / MARKER).read_text())
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{folder / MARKER}: must be a complete JSON file; got: {error}"
+        ) from error
+    if not isinstance(content, dict) or content.get("version") != VERSION:
+        raise CheckpointError(f"{folder / MARKER}: must be of version {VERSION}; it is another")
+    return content
+
+
+def _optimizer_state(
+    optimizer: torch.optim.Optimizer,
+) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
+    """Split an optimizer's state into named tensors and plain JSON values."""
+    tensors: dict[str, torch.Tensor] = {}
+    plain: dict[str, object] = {}
+    for index, values in optimizer.state_dict()["state"].items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor):
+                tensors[f"{index}.{name}"] = value
+            else:
+                plain[f"{index}.{name}"] = value
+    return tensors, plain
+
+
+def _load_optimizer(
+    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, torch.Tensor],
+    plain: Mapping[str, object],
+) -> None:
+    state: dict[int, dict[str, object]] = {}
+    for key, value in [*tensors.items(), *plain.items()]:
+        index, name = key.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

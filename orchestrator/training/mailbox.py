@@ -1,0 +1,55 @@
+"""Where a slot puts commands and its workers put answers.
+
+An actor of its own (no CPU), because the slot and the workers both block while they wait.
+Every worker asks for command number n by itself: nothing is broadcast through the process
+group, whose time-outs would end a slot that merely waits for its next trial.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import ray
+
+Command = dict[str, Any]
+Answer = dict[str, Any]
+
+
+class Mailbox:
+    """Commands in order, for all workers; answers in order, from the leader."""
+
+    def __init__(self) -> None:
+        self._commands: list[Command] = []
+        self._answers: list[Answer] = []
+        self._changed = asyncio.Condition()
+
+    async def put(self, command: Command) -> int:
+        """Append a command; returns its number."""
+        async with self._changed:
+            self._commands.append(command)
+            self._changed.notify_all()
+            return len(self._commands) - 1
+
+    async def command(self, number: int) -> Command:
+        """Wait for command `number` (0-based)."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._commands) > number)
+            return self._commands[number]
+
+    async def reply(self, answer: Answer) -> None:
+        """Append an answer."""
+        async with self._changed:
+            self._answers.append(answer)
+            self._changed.notify_all()
+
+    async def answer(self, number: int) -> Answer:
+        """Wait for answer `number` (0-based)."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._answers) > number)
+            return self._answers[number]
+
+
+def open_mailbox() -> ray.actor.ActorHandle:
+    """Start a mailbox; it ends with the process that opened it."""
+    return ray.remote(Mailbox).options(num_cpus=0, max_restarts=0).remote()

@@ -1,0 +1,176 @@
+"""A Ray Train run that stays up: workers with their data, waiting for the next experiment.
+
+Runs in a slot (`tuning/slot.py`) or in the driver of `train`. Starting a Train run costs
+10-20 s; a warm one begins its next experiment in the time it takes to build the model.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import ray
+from ray.data import Dataset
+from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, WorkerCrashedError
+from ray.train import FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+
+from orchestrator.config.errors import SlotError, TrainingError
+from orchestrator.ingest.reading import LaneShards, SplitSize
+from orchestrator.training.mailbox import Answer, Command, open_mailbox
+from orchestrator.training.worker import WorkerSettings, obey
+
+POLL_S = 1.0
+"""How often a waiting slot looks whether its Train run is still alive."""
+STOP_TIMEOUT_S = 30.0
+
+
+@dataclass(frozen=True)
+class SlotPlan:
+    """All that a slot needs besides the data: the same for every slot of a study.
+
+    Attributes:
+        workers: data-parallel workers.
+        cpus_per_worker: CPU cores of each, whole.
+        gpus_per_worker: GPUs of each; 0 trains on the CPU.
+        image_shape: (H, W, C) of the data set.
+        num_classes: classes of the data set.
+        sizes: rows and groups of each split.
+        device_budget_gib: images a worker may keep on its device.
+        start_timeout_s: longest wait for the workers.
+        storage: folder for Ray Train's own files, seen from every node.
+    """
+
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    sizes: Mapping[str, SplitSize]
+    device_budget_gib: float
+    start_timeout_s: float
+    storage: Path
+
+
+class WarmRun:
+    """One Ray Train run and the mailbox through which it is commanded."""
+
+    def __init__(self, name: str, plan: SlotPlan, datasets: Mapping[str, Dataset]) -> None:
+        """Start the run; does not wait for its workers (`ask` and `wait_ready` do)."""
+        self._plan = plan
+        self._mailbox = open_mailbox()
+        self._num_answers = 0
+        self._failure: Exception | None = None
+        trainer = _trainer(name, plan, datasets, self._mailbox)
+        self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
+        self._thread.start()
+
+    def wait_ready(self) -> Answer:
+        """Wait until the workers hold their shards.
+
+        Raises:
+            SlotError: they did not come in time, or died.
+        """
+        return self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
+
+    def ask(self, command: Command) -> Answer:
+        """Send a command to all workers and wait for the leader's answer.
+
+        Raises:
+            TrainingError: the experiment failed; the workers are ready for another.
+            SlotError: the Train run is gone (a process died, or a bug); make a new one.
+        """
+        ray.get(self._mailbox.put.remote(command))
+        answer = self._next_answer()
+        if answer["kind"] == "failed":
+            raise TrainingError(answer["error"])
+        return answer
+
+    def stop(self) -> None:
+        """Let the workers leave, and wait until they have."""
+        if self._thread.is_alive():
+            self._mailbox.put.remote({"kind": "stop"})
+            self._thread.join(timeout=STOP_TIMEOUT_S)
+        ray.kill(self._mailbox)
+
+    def _fit(self, trainer: TorchTrainer) -> None:
+        try:
+            trainer.fit()
+        except Exception as error:  # noqa: BLE001 - handed to the thread that waits
+            self._failure = error
+
+    def _next_answer(self, deadline_s: float = float("inf")) -> Answer:
+        pending = self._mailbox.answer.remote(self._num_answers)
+        while True:
+            done, _ = ray.wait([pending], timeout=POLL_S)
+            if done:
+                self._num_answers += 1
+                return ray.get(pending)
+            if not self._thread.is_alive():
+                raise _slot_error(self._failure)
+            if time.monotonic() > deadline_s:
+                raise SlotError(
+                    f"resources: a slot's {self._plan.workers} workers must be ready within "
+                    f"start_timeout_s={self._plan.start_timeout_s:g} s; they are not. "
+                    f"They wait for {self._plan.cpus_per_worker} CPUs and "
+                    f"{self._plan.gpus_per_worker:g} GPUs each; free now: "
+                    f"{_free_resources()}",
+                    retryable=False,
+                )
+
+
+def _trainer(
+    name: str, plan: SlotPlan, datasets: Mapping[str, Dataset], mailbox: ray.actor.ActorHandle
+) -> TorchTrainer:
+    on_gpu = plan.gpus_per_worker > 0
+    resources = {"CPU": float(plan.cpus_per_worker)}
+    if on_gpu:
+        resources["GPU"] = plan.gpus_per_worker
+    settings: WorkerSettings = {
+        "mailbox": mailbox,
+        "image_shape": plan.image_shape,
+        "num_classes": plan.num_classes,
+        "sizes": dict(plan.sizes),
+        "threads": plan.cpus_per_worker,
+        "device_budget_gib": plan.device_budget_gib,
+    }
+    return TorchTrainer(
+        obey,
+        train_loop_config=dict(settings),
+        datasets=dict(datasets),
+        dataset_config=LaneShards(),
+        scaling_config=ScalingConfig(
+            num_workers=plan.workers, use_gpu=on_gpu, resources_per_worker=resources
+        ),
+        torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
+        # A worker that dies ends the run: the slot makes a new one from the last checkpoint.
+        run_config=RunConfig(
+            name=name, storage_path=str(plan.storage), failure_config=FailureConfig(max_failures=0)
+        ),
+    )
+
+
+def _slot_error(failure: Exception | None) -> SlotError:
+    causes = list(_causes(failure))
+    died = (ActorDiedError, ActorUnavailableError, NodeDiedError, WorkerCrashedError)
+    retryable = any(isinstance(cause, died) for cause in causes)
+    said = "; ".join(str(cause).strip().splitlines()[-1] for cause in causes if str(cause).strip())
+    message = said or "slot: its Train run must stay up; it ended by itself"
+    return SlotError(message, retryable=retryable, detail=str(failure or message))
+
+
+def _causes(failure: Exception | None) -> list[BaseException]:
+    if isinstance(failure, WorkerGroupError) and failure.worker_failures:
+        return list(failure.worker_failures.values())
+    if isinstance(failure, TrainingFailedError) and failure.__cause__ is not None:
+        return [failure.__cause__]
+    return [failure] if failure is not None else []
+
+
+def _free_resources() -> str:
+    free = ray.available_resources()
+    return f"{free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"

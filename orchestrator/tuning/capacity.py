@@ -1,0 +1,115 @@
+"""How many trials fit a cluster at once, computed before anything is started.
+
+PURE. Plain Ray waits for ever, silently, for resources that will never come: so the plan says
+how many slots there will be, and a plan without one is refused with the numbers.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Resources
+
+
+@dataclass(frozen=True)
+class Node:
+    """What one machine of the cluster has."""
+
+    cpus: int
+    gpus: int
+
+
+@dataclass(frozen=True)
+class SlotCapacity:
+    """How many slots there will be, and what each worker of a slot gets."""
+
+    slots: int
+    workers: int
+    cpus_per_worker: int
+    gpus_per_worker: float
+
+
+def this_machine() -> Node:
+    """CPUs that this process may use, and NVIDIA GPUs that it may see."""
+    return Node(cpus=len(os.sched_getaffinity(0)), gpus=_count_gpus())
+
+
+def plan_slots(nodes: Sequence[Node], wanted: Resources, num_lineages: int) -> SlotCapacity:
+    """Fit as many slots as the cluster holds and the plan can use.
+
+    Args:
+        nodes: the cluster.
+        wanted: what each trial is to get; zeros and null are chosen here.
+        num_lineages: trainings that can run side by side; more slots would stand idle.
+
+    Raises:
+        ConfigError: not one slot fits; says what was asked and what there is.
+    """
+    gpus = _gpus_per_worker(nodes, wanted)
+    limit = min(num_lineages, wanted.slots or num_lineages)
+    if wanted.cpus_per_worker:
+        cpus, slots = wanted.cpus_per_worker, _slots(nodes, wanted, wanted.cpus_per_worker, gpus)
+    else:
+        cpus, slots = _share_cpus(nodes, wanted, gpus, limit)
+    if slots == 0:
+        raise ConfigError(_refusal(nodes, wanted, max(cpus, 1), gpus))
+    return SlotCapacity(max(1, min(slots, limit)), wanted.workers, cpus, gpus)
+
+
+def _share_cpus(
+    nodes: Sequence[Node], wanted: Resources, gpus: float, limit: int
+) -> tuple[int, int]:
+    """The most CPUs a worker can get without losing a slot that the plan could use."""
+    possible = min(limit, _slots(nodes, wanted, 1, gpus))
+    cpus = 1
+    while possible and _slots(nodes, wanted, cpus + 1, gpus) >= possible:
+        cpus += 1
+    return cpus, _slots(nodes, wanted, cpus, gpus)
+
+
+def _slots(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -> int:
+    return sum(_workers_on(node, cpus, gpus) for node in nodes) // wanted.workers
+
+
+def _workers_on(node: Node, cpus: int, gpus: float) -> int:
+    by_cpu = node.cpus // cpus
+    if gpus == 0:
+        return by_cpu
+    # A fraction shares one GPU, so each GPU holds floor(1 / fraction) workers.
+    by_gpu = node.gpus * int(1 / gpus + 1e-9) if gpus < 1 else int(node.gpus // gpus)
+    return min(by_cpu, by_gpu)
+
+
+def _gpus_per_worker(nodes: Sequence[Node], wanted: Resources) -> float:
+    if wanted.gpus_per_worker is not None:
+        return float(wanted.gpus_per_worker)
+    return 1.0 if any(node.gpus for node in nodes) else 0.0
+
+
+def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -> str:
+    have = f"{sum(node.cpus for node in nodes)} CPUs and {sum(node.gpus for node in nodes)} GPUs"
+    largest = f"the largest of {len(nodes)} node{'s' if len(nodes) != 1 else ''} has "
+    largest += f"{max(node.cpus for node in nodes)} CPUs" if nodes else "none"
+    return (
+        f"resources: one trial must fit the cluster; got workers={wanted.workers} x "
+        f"({cpus} CPUs + {gpus:g} GPUs) = {wanted.workers * cpus} CPUs and "
+        f"{wanted.workers * gpus:g} GPUs, but the cluster has {have} ({largest}). "
+        "Lower resources.workers, resources.cpus_per_worker or resources.gpus_per_worker"
+    )
+
+
+def _count_gpus() -> int:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
+    try:
+        listing = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return 0
+    return sum(line.startswith("GPU ") for line in listing.stdout.splitlines())

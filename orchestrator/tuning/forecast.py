@@ -1,0 +1,134 @@
+"""How much a study will train and write, said before it starts.
+
+DRIVER. Imports torch only to count the parameters of the models, on the meta device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import models
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.space import Space
+from orchestrator.config.storage import KEPT_FOR_RESUME
+from orchestrator.ingest.dataset import PreparedDataset
+from orchestrator.tuning.capacity import SlotCapacity
+from orchestrator.tuning.lineages import StudyState
+
+BYTES_PER_NUMBER = 4
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is still to do.
+
+    Attributes:
+        num_trials: trials of the study.
+        num_lineages: trainings; for a space that samples, the most it can be.
+        epochs: still to train.
+        epochs_alone: what all trials would need if each trained by itself.
+        parameters: of the largest model.
+        disk_bytes: of checkpoints at the end; for a space that samples, the most it can be.
+        exact: whether the space lists its trials.
+    """
+
+    num_trials: int
+    num_lineages: int
+    epochs: int
+    epochs_alone: int
+    parameters: int
+    disk_bytes: int
+    exact: bool
+
+
+def forecast(
+    space: Space,
+    experiments: Sequence[Experiment],
+    lineages: Sequence[str],
+    state: StudyState,
+    dataset: PreparedDataset,
+) -> Forecast:
+    """Work out the rest of a study.
+
+    Args:
+        space: the search space.
+        experiments: those checked: all if the space lists them, else a sample.
+        lineages: the lineage of each of them.
+        state: what the ledger knows.
+        dataset: the data set.
+    """
+    largest = max(_parameters(experiment, dataset) for experiment in experiments)
+    if space.num_listed():
+        asked = [experiment.epochs for experiment in experiments]
+        return _of_listed(asked, lineages, state, largest)
+    longest = max(state.milestones)
+    num_trials = space.num_trials()
+    disk = num_trials * _lineage_bytes(largest, len(state.milestones))
+    return Forecast(
+        num_trials, num_trials, num_trials * longest, num_trials * longest, largest, disk, False
+    )
+
+
+def _of_listed(
+    asked: Sequence[int], lineages: Sequence[str], state: StudyState, parameters: int
+) -> Forecast:
+    ends: dict[str, set[int]] = {}
+    for epochs, lineage in zip(asked, lineages, strict=True):
+        ends.setdefault(lineage, set()).add(epochs)
+    return Forecast(
+        num_trials=len(asked),
+        num_lineages=len(ends),
+        epochs=sum(max(0, max(at) - state.recorded_epoch(key)) for key, at in ends.items()),
+        epochs_alone=sum(asked),
+        parameters=parameters,
+        disk_bytes=sum(_lineage_bytes(parameters, len(at)) for at in ends.values()),
+        exact=True,
+    )
+
+
+def plan_lines(
+    space: Space,
+    dataset: PreparedDataset,
+    protocol: str,
+    expected: Forecast,
+    capacity: SlotCapacity,
+    folder: Path,
+) -> tuple[str, ...]:
+    """The plan as a user reads it."""
+    counts = dataset.counts[protocol]
+    rows = ", ".join(f"{split} {sum(by_class.values()):,}" for split, by_class in counts.items())
+    most = "" if expected.exact else "at most "
+    worker = f"{capacity.cpus_per_worker} CPU" + ("s" if capacity.cpus_per_worker > 1 else "")
+    if capacity.gpus_per_worker:
+        worker += f" + {capacity.gpus_per_worker:g} GPU"
+    return (
+        f"question    {space.question}",
+        f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {protocol}: {rows}",
+        f"model       {expected.parameters:,} parameters"
+        + ("" if expected.exact else " (the largest seen)"),
+        f"trials      {expected.num_trials} in {most}{expected.num_lineages} trainings: "
+        f"{most}{expected.epochs} epochs to train; one by one it would be "
+        f"{most}{expected.epochs_alone}",
+        f"slots       {capacity.slots} at once, each {capacity.workers} x ({worker})",
+        f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
+        "time left is shown once an epoch has been timed",
+        f"study       {folder}",
+    )
+
+
+def _lineage_bytes(parameters: int, num_milestones: int) -> int:
+    """Weights at each milestone; weights and two moments at each resume point."""
+    return BYTES_PER_NUMBER * parameters * (num_milestones + 3 * KEPT_FOR_RESUME)
+
+
+def _parameters(experiment: Experiment, dataset: PreparedDataset) -> int:
+    model = experiment.model
+    return _count(model.name, model.width, len(dataset.classes), dataset.image_shape[0])
+
+
+@lru_cache
+def _count(name: str, width: float, num_classes: int, image_px: int) -> int:
+    return models.count_parameters(name, num_classes=num_classes, image_size=image_px, width=width)

@@ -1,0 +1,105 @@
+"""The append-only record of a study: the one truth, from which all else can be rebuilt.
+
+DRIVER writes, anyone reads. One JSON object a line. A record is on the disk before anything is
+told to a user; a line that a kill cut short is ignored by readers and cut off by the next
+writer. Imports neither torch nor ray.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from orchestrator.config.errors import ConfigError, LedgerError
+
+LEDGER = "ledger.jsonl"
+LOCK = "ledger.lock"
+VERSION = 1
+
+Record = dict[str, Any]
+
+
+def read_records(path: Path) -> Iterator[Record]:
+    """Yield the complete records of a ledger; nothing if there is no such file.
+
+    Raises:
+        LedgerError: a complete line that is not a JSON object (the file was edited or damaged).
+    """
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            yield _parse(path, number, line)
+
+
+class Ledger:
+    """The writer's side: one at a time for a study folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LEDGER
+        self._folder = folder
+
+    def __enter__(self) -> Ledger:
+        """Lock the study and cut off a torn last line.
+
+        Raises:
+            ConfigError: another driver works on this study.
+        """
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = (self._folder / LOCK).open("a")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise ConfigError(
+                f"study: only one driver may work on a study; another holds {self._folder}. "
+                "Wait for it or end it, or choose another name with study=NAME"
+            ) from error
+        self._file = self._path.open("ab")
+        self._cut_torn_line()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._file.close()
+        self._lock.close()
+
+    def append(self, record: Mapping[str, object]) -> Record:
+        """Write one record through to the disk; returns it with its time."""
+        stamped = {**record, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        line = json.dumps(stamped, allow_nan=False, ensure_ascii=False) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return stamped
+
+    def _cut_torn_line(self) -> None:
+        content = self._path.read_bytes()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            os.truncate(self._path, whole)
+
+
+def _parse(path: Path, number: int, line: bytes) -> Record:
+    try:
+        record = json.loads(line)
+    except ValueError as error:
+        raise LedgerError(
+            f"{path}:{number}: must be one JSON object a line; got: {error}. "
+            "Restore the file, or move it away to start the study anew"
+        ) from error
+    if not isinstance(record, dict) or "record" not in record:
+        raise LedgerError(f"{path}:{number}: must be an object with the key 'record'")
+    return record

@@ -1,0 +1,133 @@
+"""What a study will do, worked out and checked before anything starts.
+
+DRIVER. Imports neither torch nor ray. Every trial that the space lists (or a sample of those
+it can draw) goes through the one validator here, so that the last trial of a study does not
+fail on a typing mistake hours later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import models
+import search_spaces
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.problems import did_you_mean
+from orchestrator.config.space import Space, Values
+from orchestrator.config.validate import read_yaml, to_dict, validate
+from orchestrator.tuning.lineages import Trial, lineage_key
+from orchestrator.tuning.proposals import check_draws
+
+NUM_DRAWS = 64
+
+
+@dataclass(frozen=True)
+class Resolver:
+    """Turns the values of a trial into an experiment and its lineage.
+
+    Attributes:
+        given: what the user and the space's `base` set, nested; defaults fill the rest, so that
+            a trial with another optimizer gets that optimizer's own defaults.
+        dataset_fingerprint: of the data set that all trials share.
+    """
+
+    space: str
+    given: Mapping[str, object]
+    dataset_fingerprint: str
+
+    def experiment(self, values: Values) -> Experiment:
+        """Validate one trial's values.
+
+        Raises:
+            ConfigError: names the space and what is wrong with the values.
+        """
+        return validate(Experiment, ("the command", self.given), (f"space {self.space}", values))
+
+    def trial(self, number: int, values: Values) -> Trial:
+        """The trial of these values."""
+        experiment = self.experiment(values)
+        return Trial(number, values, experiment, self.lineage(experiment))
+
+    def lineage(self, experiment: Experiment) -> str:
+        """The key of the training that this experiment is a part of."""
+        return lineage_key(experiment, self.dataset_fingerprint)
+
+
+def load_space(name: str) -> Space:
+    """Read a space by the name of its file in `search_spaces/`, or by a path to a YAML file.
+
+    Raises:
+        ConfigError: no such file, or mistakes in it.
+    """
+    is_path = name.endswith((".yaml", ".yml"))
+    path = Path(name) if is_path else search_spaces.path(name)
+    if not path.is_file():
+        choices = ", ".join(search_spaces.names())
+        raise ConfigError(
+            f"space: must be one of {choices}, or a path to a .yaml file; got {name!r}."
+            f"{did_you_mean(name, search_spaces.names())}"
+        )
+    return validate(Space, (str(path), read_yaml(path)))
+
+
+def whole_paths(space: Space, resolver: Resolver) -> frozenset[str]:
+    """The space's paths whose fields take whole numbers, by the schema's own defaults."""
+    defaults = to_dict(resolver.experiment({}))
+    return frozenset(path for path in space.axes if type(value_at(defaults, path)) is int)
+
+
+def check_space(
+    space: Space, resolver: Resolver, *, image_size: int, num_classes: int
+) -> tuple[Experiment, ...]:
+    """Put the space's trials through the validator and their models through theirs.
+
+    Returns:
+        The experiments checked: all if the space lists them, else a sample.
+
+    Raises:
+        ConfigError: all mistakes, each once.
+    """
+    experiments: list[Experiment] = []
+    problems: dict[str, None] = {}
+    for values in check_draws(space, whole_paths(space, resolver), NUM_DRAWS):
+        try:
+            experiments.append(resolver.experiment(values))
+        except ConfigError as error:
+            problems |= dict.fromkeys(error.problems)
+    for experiment in experiments:
+        problems |= dict.fromkeys(model_problems(experiment, image_size, num_classes))
+    if problems:
+        raise ConfigError(*problems)
+    return tuple(experiments)
+
+
+def model_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:
+    """What is wrong with an experiment's model, as far as shows without building it."""
+    model = experiment.model
+    try:
+        models.check(
+            model.name,
+            image_size=image_size,
+            num_classes=num_classes,
+            width=model.width,
+            dropout=model.dropout,
+            normalisation=model.normalisation,
+            weights=model.weights,
+            weights_sha256=model.weights_sha256,
+        )
+    except models.ModelError as error:
+        return error.problems
+    return ()
+
+
+def value_at(tree: Mapping[str, object], path: str) -> object:
+    """The value at a dotted path of a nested mapping; None if there is none."""
+    value: object = tree
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return None
+        value = value[key]
+    return value

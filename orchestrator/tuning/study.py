@@ -1,0 +1,224 @@
+"""A study from its first proposal to its last trial: ledger, proposals and state in one place.
+
+DRIVER. Knows nothing of Ray: `tune_run.py` translates between it and Tune, and tests drive it
+without any process. Every change is in the ledger before anything else happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.config.space import Values
+from orchestrator.config.storage import write_atomic
+from orchestrator.tuning.ledger import Ledger, Record
+from orchestrator.tuning.lineages import Leg, StudyState, Trial
+from orchestrator.tuning.proposals import PastTrial, Proposals
+
+LINEAGES = "lineages"
+"""Folder of a study that holds the checkpoints of each lineage."""
+FAILURES = "failures"
+"""Folder of a study with the whole error of each failed trial."""
+
+OnRecord = Callable[[Record], None]
+Resolve = Callable[[int, Values], Trial]
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a leg could not go on.
+
+    Attributes:
+        reason: one line for the leaderboard.
+        detail: all that is known, for the log.
+        retry: whether running the study again may end otherwise.
+    """
+
+    reason: str
+    detail: str
+    retry: bool
+
+
+class Study:
+    """What is proposed, open, running and known."""
+
+    def __init__(
+        self,
+        folder: Path,
+        ledger: Ledger,
+        state: StudyState,
+        proposals: Proposals,
+        resolve: Resolve,
+        on_record: OnRecord,
+        num_slots: int,
+    ) -> None:
+        """Take up a study; `state` and `proposals` hold what the ledger knows already."""
+        self.folder = folder
+        self._ledger = ledger
+        self._state = state
+        self._proposals = proposals
+        self._resolve = resolve
+        self._on_record = on_record
+        self._num_slots = num_slots
+        self._slot_names: dict[str, str] = {}
+        self._exhausted = False
+
+    def open_all(self) -> None:
+        """Propose every trial of a space that lists them, so that lineages are known whole."""
+        while self._propose():
+            pass
+
+    def reopen(self, numbers: Iterable[int]) -> None:
+        """Say that trials which had failed are to be trained after all."""
+        for number in numbers:
+            self._announce(self._state.trials[number])
+
+    def next_leg(self) -> Leg | None:
+        """The next stretch to train; None if there is none at the moment."""
+        self._end_answered()
+        leg = self._state.next_leg()
+        while leg is None and self._may_propose() and self._propose():
+            self._end_answered()
+            leg = self._state.next_leg()
+        return leg
+
+    def finished(self) -> bool:
+        """Whether no further leg can come: all is proposed, and what is open is running."""
+        return self._exhausted and self._state.num_waiting() == 0
+
+    def complete(self) -> bool:
+        """Whether every trial has ended and none is to come."""
+        return self._exhausted and self._state.num_open() == 0
+
+    def record_epoch(self, lineage: str, metrics: Mapping[str, Any], slot: str) -> None:
+        """Note a finished epoch, then end the trials that it answers."""
+        epoch = metrics["epoch"]
+        if not self._state.add_epoch(lineage, epoch, metrics):
+            return
+        name = self._slot_names.setdefault(slot, f"slot-{len(self._slot_names)}")
+        figures = {key: value for key, value in metrics.items() if key != "epoch"}
+        self._write(
+            {
+                "record": "epoch",
+                "lineage": lineage,
+                "epoch": epoch,
+                "metrics": figures,
+                "slot": name,
+            }
+        )
+        self._end_answered()
+
+    def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
+        """The slot is free again; after a failure, trials that still wanted more end failed."""
+        self._state.release(lineage)
+        if failure is not None:
+            for trial in self._state.open_of(lineage):
+                self._end(trial, failure)
+
+    def _propose(self) -> bool:
+        proposal = self._proposals.next()
+        if proposal is None:
+            self._exhausted = True
+            return False
+        trial = self._resolve(*proposal)
+        self._state.add_trial(trial)
+        self._announce(trial)
+        return True
+
+    def _announce(self, trial: Trial) -> None:
+        self._write(
+            {
+                "record": "trial",
+                "trial": trial.number,
+                "values": trial.values,
+                "lineage": trial.lineage,
+                "epochs": trial.epochs,
+                "seed": trial.experiment.seed,
+            }
+        )
+
+    def _may_propose(self) -> bool:
+        """Not far ahead of the slots: a sampler learns from what it is told."""
+        return not self._exhausted and self._state.num_open() < 2 * self._num_slots
+
+    def _end_answered(self) -> None:
+        for trial in self._state.answered():
+            self._end(trial)
+
+    def _end(self, trial: Trial, failure: Failure | None = None) -> None:
+        metrics = self._state.metrics(trial)
+        self._state.end_trial(trial.number)
+        record: Record = {"record": "end", "trial": trial.number}
+        if failure is None:
+            record |= {"state": "finished", "epoch": trial.epochs, "error": ""}
+            record["checkpoint"] = self._checkpoint(trial)
+        else:
+            record |= {"state": "failed", "epoch": self._state.recorded_epoch(trial.lineage)}
+            record |= {"error": failure.reason, "retry": failure.retry, "checkpoint": ""}
+            record["log"] = self._keep_log(trial, failure)
+        self._write(record)
+        self._proposals.tell(trial.number, metrics["val_macro_f1"] if metrics else None)
+
+    def _checkpoint(self, trial: Trial) -> str:
+        """Where the weights of the trial's last epoch lie, relative to the study."""
+        folder = Path(LINEAGES) / trial.lineage / "milestones" / f"epoch-{trial.epochs:04d}"
+        return str(folder) if (self.folder / folder).is_dir() else ""
+
+    def _keep_log(self, trial: Trial, failure: Failure) -> str:
+        name = f"{FAILURES}/trial-{trial.number:04d}.txt"
+        write_atomic(self.folder / name, (failure.detail.rstrip() + "\n").encode())
+        return name
+
+    def _write(self, record: Record) -> None:
+        self._on_record(self._ledger.append(record))
+
+
+def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tuple[int, ...]:
+    """Fold the records of a ledger into a new state.
+
+    Trials that a lost process ended are open again; those that failed by their own fault (a
+    loss that is not finite) would fail again and stay as they are.
+
+    Returns:
+        The numbers of the trials that had failed and are open again.
+    """
+    kept = list(records)
+    for record in kept:
+        if record["record"] == "epoch":
+            state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
+    for past in past_trials(kept):
+        state.add_trial(resolve(past.number, past.values))
+        if not past.open:
+            state.end_trial(past.number)
+    ended = {record["trial"] for record in kept if record["record"] == "end"}
+    return tuple(number for number in sorted(ended) if state.is_open(number))
+
+
+def past_trials(records: Iterable[Record]) -> list[PastTrial]:
+    """What the ledger knows of the trials, for `Proposals`."""
+    trials: dict[int, Record] = {}
+    ends: dict[int, Record] = {}
+    scores: dict[tuple[str, int], float] = {}
+    for record in records:
+        match record["record"]:
+            case "trial":
+                trials[record["trial"]] = record
+            case "end":
+                ends[record["trial"]] = record
+            case "epoch":
+                key = (record["lineage"], record["epoch"])
+                scores[key] = record["metrics"]["val_macro_f1"]
+    return [_past(trials[number], ends.get(number), scores) for number in sorted(trials)]
+
+
+def _past(trial: Record, end: Record | None, scores: Mapping[tuple[str, int], float]) -> PastTrial:
+    finished = end is not None and end["state"] == "finished"
+    lost = end is not None and end.get("retry", False)
+    return PastTrial(
+        number=trial["trial"],
+        values=trial["values"],
+        score=scores.get((trial["lineage"], trial["epochs"])) if finished else None,
+        open=end is None or lost,
+    )

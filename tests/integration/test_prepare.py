@@ -1,0 +1,250 @@
+"""`prepare` on a real Ray: no row is lost, and a killed run goes on where it was."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from orchestrator.config.commands import PrepareConfig
+from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.ingest.dataset import open_dataset, read_split_index
+from orchestrator.ingest.listing import SLICE_ROWS
+from orchestrator.prepare import main, prepare
+
+pytestmark = pytest.mark.ray
+
+CLASSES = ("anger", "fear", "happiness")
+PER_CLASS = 400  # three slices in all
+PX = 12
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory) -> Path:
+    """A folder per class; a few rows of `neutral`, a few damaged, two pairs byte-identical."""
+    root = tmp_path_factory.mktemp("faces")
+    random = np.random.default_rng(0)
+    for label in (*CLASSES, "neutral"):
+        (root / label).mkdir()
+        for number in range(PER_CLASS if label in CLASSES else 7):
+            pixels = random.integers(0, 256, (PX, PX, 3), np.uint8)
+            Image.fromarray(pixels).save(root / label / f"{number:04d}.png")
+    whole = (root / "anger" / "0000.png").read_bytes()
+    (root / "anger" / "0001.png").write_bytes(whole)
+    (root / "fear" / "0000.png").write_bytes(whole)
+    (root / "anger" / "9990.png").write_bytes(whole[: len(whole) // 2])
+    (root / "fear" / "9990.jpg").write_bytes(b"no image")
+    (root / "happiness" / "9990.png").write_bytes(b"")
+    return root
+
+
+def config(faces, out, **changes) -> PrepareConfig:
+    given = {
+        "dataset": "folder",
+        "source": str(faces),
+        "out": str(out),
+        "classes": CLASSES,
+        "drop": ("neutral",),
+        "image_px": PX,
+        "rows_per_file": 500,
+    }
+    return PrepareConfig.model_validate(given | changes)
+
+
+@pytest.fixture(scope="module")
+def dataset(local_ray, faces, tmp_path_factory):
+    return prepare(config(faces, tmp_path_factory.mktemp("out") / "set"))
+
+
+def staged(out):
+    """What lies in the folder of unfinished work, with the times of last change."""
+    files = (out / ".partial").glob("slice-*")
+    return {path.name: path.stat().st_mtime_ns for path in files}
+
+
+def test_rows_in_are_rows_out_and_quarantined(dataset):
+    assert dataset.manifest["rows"] == {"listed": 1210, "kept": 1200, "bad": 3, "left_out": 7}
+    quarantine = pq.read_table(dataset.root / "quarantine.parquet").to_pylist()
+    assert len(quarantine) == 10
+    bad = {row["source"]: row["reason"] for row in quarantine if row["kind"] == "bad"}
+    assert bad["happiness/9990.png"] == "empty file"
+    assert bad["fear/9990.jpg"] == "not an image, or of a format that is not read"
+    assert "truncated" in bad["anger/9990.png"]
+    left_out = [row for row in quarantine if row["kind"] == "left out"]
+    assert {row["label"] for row in left_out} == {"neutral"}
+
+
+def test_every_row_holds_the_pixels_and_the_label_of_its_source(dataset, faces):
+    table = pa.concat_tables(pq.read_table(path) for path in dataset.files)
+    for row in table.take([0, 499, 500, 777, 1199]).to_pylist():
+        pixels = np.frombuffer(row["image"], np.uint8).reshape(PX, PX, 3)
+        with Image.open(faces / row["source"]) as image:
+            assert np.array_equal(pixels, np.asarray(image))
+        assert row["source"].startswith(CLASSES[row["label"]])
+
+
+def test_files_have_the_rows_asked_for_and_nothing_unfinished_is_left(dataset):
+    assert [file["rows"] for file in dataset.manifest["files"]] == [500, 500, 200]
+    names = {path.name for path in dataset.root.iterdir()}
+    assert names == {"manifest.json", "quarantine.parquet"} | {file.name for file in dataset.files}
+
+
+def test_identical_images_are_found_and_never_parted_by_the_group_protocol(dataset):
+    audit = dataset.manifest["audit"]
+    assert (audit["duplicate_groups"], audit["duplicate_rows"]) == (1, 3)
+    assert audit["label_conflicts"] == 1
+    assert audit["leaks"]["group"]["duplicate_groups_across"] == 0
+    index = read_split_index(dataset, "group")
+    groups, counts = np.unique(index.groups, return_counts=True)
+    assert counts.max() == 3
+    assert groups[counts.argmax()].startswith("sha256:")
+
+
+def test_counts_of_the_manifest_are_those_of_the_rows(dataset):
+    for protocol in dataset.protocols:
+        index = read_split_index(dataset, protocol)
+        for split, of_class in dataset.counts[protocol].items():
+            found = np.bincount(index.labels[index.splits == split], minlength=len(CLASSES))
+            assert found.tolist() == list(of_class.values())
+
+
+def test_how_rows_are_cut_into_files_does_not_change_the_fingerprint(dataset, faces, tmp_path):
+    other = prepare(config(faces, tmp_path / "set", rows_per_file=333))
+    assert len(other.files) == 4
+    assert other.fingerprint == dataset.fingerprint
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"fractions": (0.5, 0.25, 0.25)}])
+def test_other_splits_are_another_fingerprint(dataset, faces, tmp_path, change):
+    assert prepare(config(faces, tmp_path / "set", **change)).fingerprint != dataset.fingerprint
+
+
+def test_a_finished_set_is_opened_and_not_written_again(dataset, faces):
+    before = {path: path.stat().st_mtime_ns for path in dataset.root.iterdir()}
+    again = prepare(config(faces, dataset.root))
+    assert again == dataset
+    assert {path: path.stat().st_mtime_ns for path in dataset.root.iterdir()} == before
+
+
+def test_a_folder_with_another_set_is_not_overwritten(dataset, faces):
+    with pytest.raises(ConfigError, match="must not hold another data set"):
+        prepare(config(faces, dataset.root, seed=5))
+    open_dataset(dataset.root)
+
+
+def test_a_folder_with_foreign_files_is_not_touched(local_ray, faces, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(ConfigError, match="must be an empty or a new folder"):
+        prepare(config(faces, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_too_many_bad_rows_end_it_with_a_summary_and_the_quarantine(local_ray, faces, tmp_path):
+    out = tmp_path / "set"
+    with pytest.raises(OrchestratorError) as caught:
+        prepare(config(faces, out, max_bad=0.002))
+    assert not isinstance(caught.value, ConfigError)
+    assert "got 3 of 1,210 (0.25%)" in str(caught.value)
+    assert "1 x empty file" in str(caught.value)
+    assert pq.read_table(out / "quarantine.parquet").num_rows == 10
+    assert not (out / "manifest.json").exists()
+
+
+def test_only_slices_that_were_not_finished_are_decoded_again(dataset, faces, tmp_path):
+    out = tmp_path / "set"
+    with pytest.raises(OrchestratorError, match="max_bad"):
+        prepare(config(faces, out, max_bad=0))
+    first = staged(out)
+    assert len(first) == 2 * -(-3 * PER_CLASS // SLICE_ROWS)
+    summary = sorted((out / ".partial").glob("slice-00001-*.parquet"))[0]
+    summary.unlink()  # as if killed between the pixels and the summary
+    with pytest.raises(OrchestratorError, match="max_bad"):
+        prepare(config(faces, out, max_bad=0))
+    second = staged(out)
+    assert second.keys() == first.keys()
+    again = {name for name in first if first[name] != second[name]}
+    assert again == {summary.name, summary.with_suffix(".rgb").name}
+    finished = prepare(config(faces, out, max_bad=0.01))
+    assert finished.fingerprint == dataset.fingerprint
+    assert not (out / ".partial").exists()
+
+
+def test_unfinished_work_of_other_settings_is_not_mixed_in(dataset, faces, tmp_path):
+    out = tmp_path / "set"
+    with pytest.raises(OrchestratorError, match="max_bad"):
+        prepare(config(faces, out, max_bad=0, image_px=16))
+    assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
+
+
+def test_two_runs_do_not_write_one_folder_at_once(local_ray, faces, tmp_path):
+    import fcntl
+
+    out = tmp_path / "set"
+    (out / ".partial").mkdir(parents=True)
+    with (out / ".partial" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OrchestratorError, match="another prepare is at work"):
+            prepare(config(faces, out))
+
+
+def test_a_label_nobody_named_is_refused_with_its_count_before_anything_is_read(
+    local_ray, faces, tmp_path
+):
+    with pytest.raises(ConfigError, match=r"got neutral \(7 rows\)\. Leave out with drop"):
+        prepare(config(faces, tmp_path / "set", drop=()))
+    assert not (tmp_path / "set").exists()
+
+
+def test_a_killed_run_goes_on_and_ends_with_the_same_fingerprint(local_ray, tmp_path):
+    drawn = {"options": {"subjects": 20, "size_px": 32}, "image_px": 32}
+    whole = prepare(PrepareConfig(out=str(tmp_path / "whole"), **drawn))
+    out = tmp_path / "killed"
+    words = ["options.subjects=20", "options.size_px=32", "image_px=32", f"out={out}"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.prepare", *words, "address=local"],
+        cwd=Path(__file__).parents[2],
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        while not list(out.glob(".partial/slice-*.parquet")):
+            assert run.poll() is None, "it ended before a slice was seen"
+            time.sleep(0.005)
+    finally:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.wait()
+    assert not (out / "manifest.json").exists()
+    assert prepare(PrepareConfig(out=str(out), **drawn)).fingerprint == whole.fingerprint
+
+
+def test_the_command_says_what_it_did_and_what_to_type_next(dataset, faces, capsys):
+    words = [
+        "dataset=folder",
+        f"source={faces}",
+        f"out={dataset.root}",
+        f"classes=[{','.join(CLASSES)}]",
+        "drop=[neutral]",
+        f"image_px={PX}",
+        "rows_per_file=500",
+    ]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "is finished already; nothing to do" in said
+    assert "rows in 1,210 = kept 1,200 + quarantined 10 (bad 3, left out 7)" in said
+    assert "byte-identical images: 1 groups with 3 rows" in said
+    assert dataset.fingerprint in said
+    assert f"next: python -m orchestrator.ablate data.path={dataset.root}" in said
+
+
+def test_the_manifest_tells_no_path_of_this_machine(dataset, faces):
+    text = (dataset.root / "manifest.json").read_text()
+    assert str(faces.parent) not in text
+    assert json.loads(text)["source"] == {"adapter": "folder", "name": faces.name, "options": {}}
