@@ -18,18 +18,19 @@ from orchestrator.cluster import Cluster, connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.embedded import IMAGE_PX, embedded_dataset, find_dataset
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.quiet import quiet_libraries
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import StudyView
-from orchestrator.tuning.capacity import SlotCapacity, plan_slots, this_machine
-from orchestrator.tuning.forecast import forecast, plan_lines
+from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
+from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import Resolver, check_space, load_space, value_at, whole_paths
@@ -44,6 +45,12 @@ DESCRIPTION = (
 EXAMPLES = (
     f"{COMMAND} --space factorial --data.path prepared/affwild2 --model.weights vggface.pth",
     f"{COMMAND} --space my_space.yaml data.path=prepared/fer2013 data.protocol=official --dry-run",
+)
+ABOUT_EMBEDDED = (
+    "These are drawn faces: they show that the pipeline works here and say nothing about real",
+    "ones. The paper's study on real data (see README):",
+    "  python -m orchestrator.prepare dataset=folder source=FACES out=prepared/faces",
+    f"  {COMMAND} --space paper data.path=prepared/faces model.weights=VGGFACE_FILE",
 )
 FAILED = 1
 
@@ -73,16 +80,28 @@ def main(argv: Sequence[str]) -> int:
     experiments = _check(config, space, dataset)
     if is_private(config.address):
         plan_slots([this_machine()], config.resources, len(experiments))
+        if config.dry_run and dataset is not None:
+            _say_plan(_job(config, space, experiments, dataset), [this_machine()])
+            return 0
     with connect(config.address) as cluster:
         dataset = dataset or embedded_dataset(config.out)
-        folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
-        resolver = Resolver(config.space, _given(config), dataset.fingerprint)
-        return _ablate(_Job(config, space, experiments, resolver, dataset, folder), cluster)
+        return _ablate(_job(config, space, experiments, dataset), cluster)
+
+
+def _job(
+    config: AblateConfig,
+    space: Space,
+    experiments: tuple[Experiment, ...],
+    dataset: PreparedDataset,
+) -> _Job:
+    folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
+    resolver = Resolver(config.space, _given(config), dataset.fingerprint)
+    return _Job(config, space, experiments, resolver, dataset, folder)
 
 
 def _ablate(job: _Job, cluster: Cluster) -> int:
     """Plans, trains and ranks; returns the exit status."""
-    capacity = _say_plan(job)
+    capacity = _say_plan(job, nodes())
     if job.config.dry_run:
         return 0
     with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board:
@@ -122,6 +141,8 @@ def _train(job: _Job, study: Study, capacity: SlotCapacity) -> None:
     from orchestrator.ingest.reading import read_training_data
     from orchestrator.training.warm_run import SlotPlan
     from orchestrator.tuning.tune_run import run_study
+
+    quiet_libraries()
 
     data = read_training_data(
         job.dataset,
@@ -211,22 +232,20 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
     return f"{Path(config.space).stem}-{fingerprint(parts)[:8]}"
 
 
-def _say_plan(job: _Job) -> SlotCapacity:
+def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
     state = job.state()
     resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
     lineages = [job.resolver.lineage(experiment) for experiment in job.experiments]
     expected = forecast(job.space, job.experiments, lineages, state, job.dataset)
-    capacity = plan_slots(nodes(), job.config.resources, expected.num_lineages)
-    protocol = job.config.data.protocol
-    lines = plan_lines(job.space, job.dataset, protocol, expected, capacity, job.folder)
+    capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
+    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
     print(*lines, "", sep="\n")
     return capacity
 
 
 def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
     dataset = job.dataset
-    protocol = job.config.data.protocol
     return {
         "record": "study",
         "version": VERSION,
@@ -237,9 +256,9 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
             "name": dataset.name,
             "fingerprint": dataset.fingerprint,
             "root": str(dataset.root),
-            "protocol": protocol,
+            "protocol": job.config.data.protocol,
             "classes": list(dataset.classes),
-            "counts": dataset.counts[protocol],
+            "counts": used_counts(dataset, job.config.data),
         },
         "resources": {
             "slots": capacity.slots,
@@ -253,6 +272,8 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
 
 def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     folder = _short(job.folder)
+    if job.config.data.path == EMBEDDED:
+        print(*ABOUT_EMBEDDED, "", sep="\n")
     lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
     if view.count("failed") and not cluster.started:
         lines = (*lines, f"logs        {cluster.logs} on the head node")

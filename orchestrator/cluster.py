@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LOOPBACK = "127.0.0.1"
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
 MAX_SOCKET_BYTES = 107  # of a Unix socket's path
+CONNECT_TIMEOUT_S = 5.0
 SOCKET_TAIL = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 QUIET = {
@@ -38,6 +40,8 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints its settings in a box whatever the verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record; no files beside it
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    # A slot is several processes that mostly wait; Ray warns of more than a few for each core.
+    "RAY_DEDUP_LOGS_SKIP_REGEX": "PYTHON worker processes have been started",
 }
 
 
@@ -124,12 +128,25 @@ def _resolve(address: str) -> str:
         address = os.environ.get("RAY_ADDRESS", "") or "local"
     if address == "local":
         return ""
-    if "://" in address or ":" not in address:
+    host, _, port = address.rpartition(":")
+    if "://" in address or not host or not port.isdecimal():
         raise ConfigError(
             f"address: must be auto, local or the host:port of a Ray head; got {address!r}. "
             "A dashboard's URL takes jobs: ray job submit --working-dir . -- python -m ..."
         )
+    _check_answers(address, host, int(port))
     return address
+
+
+def _check_answers(address: str, host: str, port: int) -> None:
+    """Tries the port for seconds: Ray itself tries a dead one for ten minutes and more."""
+    try:
+        socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_S).close()
+    except (OSError, OverflowError) as error:
+        raise ConfigError(
+            f"address: a Ray head must answer there; got {address} ({error}). Check host and "
+            "port, or use address=local."
+        ) from error
 
 
 def _set_environment(*, private: bool) -> None:
@@ -181,17 +198,25 @@ def _start(
     import ray
 
     options: dict[str, Any] = {"proxy_server_url": proxy_server_url} if proxy_server_url else {}
-    with _importable():
-        ray.init(
-            address="local",
-            num_cpus=cpus,
-            include_dashboard=dashboard,
-            dashboard_host=LOOPBACK,
-            log_to_driver=log_to_driver,
-            logging_level="WARNING",
-            _temp_dir=str(folder),
-            **options,
-        )
+    try:
+        with _importable():
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=dashboard,
+                dashboard_host=LOOPBACK,
+                log_to_driver=log_to_driver,
+                logging_level="WARNING",
+                _temp_dir=str(folder),
+                **options,
+            )
+    # Ray raises a plain Exception where its processes do not answer within 30 s.
+    except Exception as error:
+        ray.shutdown()
+        raise OrchestratorError(
+            f"ray: must start on this machine; got {' '.join(str(error).split())[:300]} "
+            "Is the machine busy, or short of memory? Try again, or use address=HOST:PORT."
+        ) from error
 
 
 @contextmanager

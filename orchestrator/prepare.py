@@ -83,7 +83,7 @@ def summary(dataset: PreparedDataset) -> str:
         "",
         *_counts_table(dataset),
         "",
-        *_audit_lines(dataset),
+        *_audit_table(dataset),
         "",
         f"data set     {dataset.name}, {dataset.num_rows:,} images of {size}",
         f"folder       {dataset.root}",
@@ -210,34 +210,45 @@ def _counts_table(dataset: PreparedDataset) -> list[str]:
         for protocol, splits in dataset.counts.items()
         for split, of_class in ((split, splits[split]) for split in SPLITS)
     ]
-    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if index < 2 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in [head, *body]
-    ]
+    return _aligned([head, *body], num_words=2)
 
 
-def _audit_lines(dataset: PreparedDataset) -> list[str]:
+def _audit_table(dataset: PreparedDataset) -> list[str]:
     """Duplicates, then what each protocol lets across."""
     found = dataset.manifest["audit"]
-    lines = [
-        f"byte-identical images: {found['duplicate_groups']:,} groups with "
-        f"{found['duplicate_rows']:,} rows, {found['label_conflicts']:,} groups with different "
-        f"labels; {found['groups']:,} videos, subjects or single images"
+    head = ["leaks of", "held-out rows", "pixels in train", "group in train"]
+    head += ["duplicates across splits", "groups across splits"]
+    body = [
+        [
+            protocol,
+            _thousands(leak["held_out_rows"]),
+            f"{leak['held_out_duplicates'] / (leak['held_out_rows'] or 1):.2%}",
+            f"{leak['held_out_same_group'] / (leak['held_out_rows'] or 1):.2%}",
+            _thousands(leak["duplicate_groups_across"]),
+            _thousands(leak["groups_across"]),
+        ]
+        for protocol, leak in found["leaks"].items()
     ]
-    for protocol, leak in found["leaks"].items():
-        held_out = leak["held_out_rows"] or 1
-        lines.append(
-            f"leak, {protocol}: {leak['held_out_duplicates'] / held_out:.2%} of validation and "
-            f"test rows have their exact pixels in train, "
-            f"{leak['held_out_same_group'] / held_out:.2%} their video or subject; across splits: "
-            f"{leak['duplicate_groups_across']:,} groups of identical images, "
-            f"{leak['groups_across']:,} videos or subjects"
+    return [
+        *_aligned([head, *body], num_words=1),
+        "",
+        f"byte-identical images: {found['duplicate_groups']:,} sets of them with "
+        f"{found['duplicate_rows']:,} rows; {found['label_conflicts']:,} sets with several labels",
+        f"groups: {found['groups']:,} (a video or subject; an image without one and its exact "
+        "copies)",
+    ]
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, num_words: int) -> list[str]:
+    """Lines up a table: so many columns of words, then numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(
+            cell.ljust(width) if place < num_words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         )
-    return lines
+        for row in rows
+    ]
 
 
 def _thousands(number: int) -> str:

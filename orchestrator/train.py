@@ -28,10 +28,11 @@ from orchestrator.config.validate import read_yaml, to_dict
 from orchestrator.embedded import IMAGE_PX, embedded_dataset, find_dataset
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.quiet import quiet_libraries
 from orchestrator.results.plots import learning_curve
 from orchestrator.tuning.capacity import SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.lineages import lineage_key
-from orchestrator.tuning.plan import model_problems
+from orchestrator.tuning.plan import model_problems, with_absolute_weights
 
 if TYPE_CHECKING:
     from orchestrator.training.warm_run import WarmRun
@@ -53,6 +54,7 @@ def main(argv: Sequence[str]) -> int:
         {name: getattr(config, name) for name in Experiment.model_fields}
     )
     dataset = find_dataset(config.data.path, config.out)
+    experiment = with_absolute_weights(experiment)
     _check(experiment, dataset)
     if is_private(config.address):
         plan_slots([this_machine()], config.resources, 1)
@@ -70,6 +72,7 @@ def _train(
     from orchestrator.ingest.reading import read_training_data
     from orchestrator.training.warm_run import SlotPlan, WarmRun
 
+    quiet_libraries()
     key = lineage_key(experiment, dataset.fingerprint)
     name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
     folder = Path(config.out).absolute() / name
@@ -114,6 +117,7 @@ def _epochs(warm: WarmRun, experiment: Experiment, key: str, folder: Path) -> li
             "keep_best": True,
         }
     )
+    print(begun["weights"], f"precision   {begun['precision']}", "", sep="\n", flush=True)
     history: list[Metrics] = list(begun["history"])
     if history:
         print(f"resuming    {len(history)} of {experiment.epochs} epochs are trained already")

@@ -187,3 +187,10 @@ class Resources(Section):
         Count,
         Field(ge=0, le=100, description="times a slot whose process died is replaced per trial"),
     ] = 2
+
+    @model_validator(mode="after")
+    def _whole_gpus_above_one(self) -> Resources:
+        gpus = self.gpus_per_worker
+        if gpus is not None and gpus > 1 and not gpus.is_integer():
+            raise ValueError(f"gpus_per_worker: must be whole above 1 (Ray's rule); got {gpus:g}")
+        return self

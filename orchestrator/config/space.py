@@ -6,6 +6,7 @@ PURE: no torch, no ray. A file of `search_spaces/` or any YAML file of the same 
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Iterator
 from typing import Annotated, Literal
@@ -19,6 +20,8 @@ Values = dict[str, Scalar]
 
 FIXED_IN_A_STUDY = ("data.", "resources.")
 """One study has one data set, held by warm workers, and one kind of slot."""
+STEP_ROUNDING = 1e-8
+"""0.3 is three steps of 0.1 in YAML, but not in binary."""
 
 
 class Range(Section):
@@ -81,7 +84,9 @@ class Space(Section):
             return f"trials: must be >= 1 for tpe and random and absent else; got {self.trials}"
         if self.points and not sampled:
             return f"points: must be given for tpe and random only; got kind '{self.kind}'"
-        return self._axis_problem()
+        if len(self.points) > self.trials:
+            return f"trials: must be >= the {len(self.points)} points; got {self.trials}"
+        return self._axis_problem() or self._repetition() or self._point_problem()
 
     def _axis_problem(self) -> str:
         for path, axis in self.axes.items():
@@ -94,6 +99,22 @@ class Space(Section):
                 return f"axes.{path}: must be the same for all trials of a study; set it in base"
             if path in self.base:
                 return f"base.{path}: must not be an axis too; remove one of them"
+        return ""
+
+    def _repetition(self) -> str:
+        lists = {f"axes.{path}": axis for path, axis in self.axes.items() if type(axis) is tuple}
+        for place, values in {**lists, "rows": self.rows, "points": self.points}.items():
+            texts = [json.dumps(value, sort_keys=True) for value in values]
+            for text in texts:
+                if texts.count(text) > 1:
+                    return f"{place}: must not repeat a trial or value; got {text} more than once"
+        return ""
+
+    def _point_problem(self) -> str:
+        for number, point in enumerate(self.points):
+            for path, value in point.items():
+                if path in self.axes and not _holds(self.axes[path], value):
+                    return f"points[{number}].{path}: must lie on its axis; got {value!r}. Widen the axis"
         return ""
 
     def paths(self) -> tuple[str, ...]:
@@ -132,3 +153,12 @@ class Space(Section):
         if isinstance(axis, Range):
             return tuple(range(int(axis.low), int(axis.high) + 1, int(axis.step or 1)))
         return tuple(sorted({int(value) for value in axis}))
+
+
+def _holds(axis: Axis, value: Scalar) -> bool:
+    if not isinstance(axis, Range):
+        return value in axis
+    if isinstance(value, str | bool) or not axis.low <= value <= axis.high:
+        return False
+    steps = (value - axis.low) / axis.step if axis.step else 0.0
+    return abs(steps - round(steps)) < STEP_ROUNDING

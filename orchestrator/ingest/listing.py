@@ -198,8 +198,10 @@ def _faces(recipe: Recipe) -> Iterator[Face]:
     """Lists the source; its complaints become ours."""
     try:
         yield from datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options)
-    except (SourceError, OSError) as error:
-        raise ConfigError(*(f"source: {line}" for line in str(error).splitlines())) from error
+    except SourceError as error:
+        raise ConfigError(*str(error).splitlines()) from error
+    except OSError as error:
+        raise ConfigError(f"source: must be readable; got {error}. Check the path.") from error
 
 
 def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:

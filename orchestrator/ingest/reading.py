@@ -117,7 +117,8 @@ def read_split(files: tuple[Path, ...], rows: SplitRows) -> Dataset:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
-    raw = ray.data.read_parquet([str(file) for file in files], columns=["image", "label", "row_id"])
+    raw = ray.data.read_parquet([str(file) for file in files])
+    raw = raw.select_columns(["image", "label", "row_id"])
     return raw.map_batches(
         _keep_chosen,
         fn_kwargs={"row_ids": rows.row_ids, "group_index": rows.group_index},

@@ -188,7 +188,7 @@ def _result(reference: ray.ObjectRef) -> Any:
         return ray.get(reference)
     except ray.exceptions.RayTaskError as error:
         if isinstance(error.cause, SourceError):
-            raise ConfigError(f"source: {error.cause}") from error
+            raise ConfigError(*str(error.cause).splitlines()) from error
         if isinstance(error.cause, OSError):
             raise OrchestratorError(
                 f"out: must be writable and have room on every node; got {error.cause}. "

@@ -4,8 +4,8 @@ WORKER (the leader) writes, anyone reads. A checkpoint is a folder:
 
     epoch-0003/model.safetensors  optimizer.safetensors  state.json
 
-`state.json` holds the digests of the others and is written last: without it, or when a digest
-does not match, the checkpoint does not exist. Nothing in it is ever unpickled.
+`state.json` holds the digests of the others and of itself and is written last: without it, or
+when a digest does not match, the checkpoint does not exist. Nothing in it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from safetensors.torch import load_file, save_file
 
 from orchestrator.config.errors import CheckpointError
 from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, write_json
+from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
 
 VERSION = 1
@@ -60,7 +61,9 @@ def save_for_resume(parent: Path, training: Training, state: CheckpointState) ->
     folder = epoch_folder(parent, state.epoch)
     tensors, plain = _optimizer_state(training.optimizer)
     _write(folder, state, {MODEL: training.model.state_dict(), OPTIMIZER: tensors}, plain)
-    for old in sorted(parent.glob("epoch-*"))[:-KEPT_FOR_RESUME]:
+    # Later epochs can only be another lineage's: they must not push this one out.
+    known = sorted(old for old in parent.glob("epoch-*") if old.name <= folder.name)
+    for old in known[:-KEPT_FOR_RESUME]:
         shutil.rmtree(old)
     return folder
 
@@ -145,19 +148,17 @@ def _write(
     for name, tensors in files.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
         digests[name] = sha256_of(folder / name)
-    write_json(
-        folder / MARKER,
-        {
-            "version": VERSION,
-            "epoch": state.epoch,
-            "lineage": state.lineage,
-            "sha256": digests,
-            "optimizer": optimizer,
-            "history": list(state.history),
-            "experiment": state.experiment,
-            "weights": state.weights,
-        },
-    )
+    marker = {
+        "version": VERSION,
+        "epoch": state.epoch,
+        "lineage": state.lineage,
+        "sha256": digests,
+        "optimizer": optimizer,
+        "history": list(state.history),
+        "experiment": state.experiment,
+        "weights": state.weights,
+    }
+    write_json(folder / MARKER, {**marker, "fingerprint": fingerprint(marker)})
 
 
 def _read_marker(folder: Path) -> dict[str, Any]:
@@ -169,6 +170,8 @@ def _read_marker(folder: Path) -> dict[str, Any]:
         ) from error
     if not isinstance(content, dict) or content.get("version") != VERSION:
         raise CheckpointError(f"{folder / MARKER}: must be of version {VERSION}; it is another")
+    if content.pop("fingerprint", "") != fingerprint(content):
+        raise CheckpointError(f"{folder / MARKER}: must have its own fingerprint; it was changed")
     return content
 
 

@@ -12,10 +12,9 @@ The first answer (`ready`) comes when the shards are held. A trial that fails by
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -76,7 +75,7 @@ class _Lineage:
     milestones: frozenset[int]
     keep_best: bool
     experiment: dict[str, Any]
-    weights: dict[str, Any]
+    report: models.WeightReport
     history: list[Metrics]
 
 
@@ -130,7 +129,7 @@ def _carry_out(command: Command, held: _Held) -> Answer:
                 "kind": "begun",
                 "epoch": held.lineage.training.epoch,
                 "history": list(held.lineage.history),
-                "weights": held.lineage.weights,
+                "weights": held.lineage.report.table(),
                 "precision": held.lineage.training.precision.name,
             }
         assert held.lineage is not None, "an epoch comes after a beginning"
@@ -146,7 +145,7 @@ def _carry_out(command: Command, held: _Held) -> Answer:
 
 def _begin(command: Command, held: _Held) -> _Lineage:
     experiment = Experiment.model_validate(command["experiment"])
-    training, weights = _build(experiment, held)
+    training, report = _build(experiment, held)
     lineage = _Lineage(
         training=training,
         key=command["lineage"],
@@ -154,7 +153,7 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         milestones=frozenset(command["milestones"]),
         keep_best=command["keep_best"],
         experiment=experiment.model_dump(mode="json"),
-        weights=json.loads(weights.to_json()),
+        report=report,
         history=[],
     )
     _resume(lineage)
@@ -218,7 +217,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
 def _save(lineage: _Lineage) -> None:
     epoch = lineage.training.epoch
     state = CheckpointState(
-        epoch, lineage.key, tuple(lineage.history), lineage.experiment, lineage.weights
+        epoch, lineage.key, tuple(lineage.history), lineage.experiment, asdict(lineage.report)
     )
     if epoch in lineage.milestones:
         save_weights(lineage.folder / "milestones", lineage.training, state)

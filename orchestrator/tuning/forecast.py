@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import models
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import Data, Experiment
 from orchestrator.config.space import Space
 from orchestrator.config.storage import KEPT_FOR_RESUME
 from orchestrator.ingest.dataset import PreparedDataset
@@ -92,13 +92,13 @@ def _of_listed(
 def plan_lines(
     space: Space,
     dataset: PreparedDataset,
-    protocol: str,
+    data: Data,
     expected: Forecast,
     capacity: SlotCapacity,
     folder: Path,
 ) -> tuple[str, ...]:
     """The plan as a user reads it."""
-    counts = dataset.counts[protocol]
+    counts = used_counts(dataset, data)
     rows = ", ".join(f"{split} {sum(by_class.values()):,}" for split, by_class in counts.items())
     most = "" if expected.exact else "at most "
     worker = f"{capacity.cpus_per_worker} CPU" + ("s" if capacity.cpus_per_worker > 1 else "")
@@ -106,7 +106,7 @@ def plan_lines(
         worker += f" + {capacity.gpus_per_worker:g} GPU"
     return (
         f"question    {space.question}",
-        f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {protocol}: {rows}",
+        f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {data.protocol}: {rows}",
         f"model       {expected.parameters:,} parameters"
         + ("" if expected.exact else " (the largest seen)"),
         f"trials      {expected.num_trials} in {most}{expected.num_lineages} trainings: "
@@ -117,6 +117,15 @@ def plan_lines(
         "time left is shown once an epoch has been timed",
         f"study       {folder}",
     )
+
+
+def used_counts(dataset: PreparedDataset, data: Data) -> dict[str, dict[str, int]]:
+    """Rows that a study uses, by split and class: there can be a limit for each class."""
+    limits = {"train": data.train_per_class, "validation": data.validation_per_class}
+    return {
+        split: {name: min(rows, limits.get(split) or rows) for name, rows in by_class.items()}
+        for split, by_class in dataset.counts[data.protocol].items()
+    }
 
 
 def _lineage_bytes(parameters: int, num_milestones: int) -> int:

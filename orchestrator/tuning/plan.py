@@ -16,7 +16,7 @@ import search_spaces
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.problems import did_you_mean
-from orchestrator.config.space import Space, Values
+from orchestrator.config.space import Range, Space, Values
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.tuning.lineages import Trial, lineage_key
 from orchestrator.tuning.proposals import check_draws
@@ -44,7 +44,9 @@ class Resolver:
         Raises:
             ConfigError: names the space and what is wrong with the values.
         """
-        return validate(Experiment, ("the command", self.given), (f"space {self.space}", values))
+        return with_absolute_weights(
+            validate(Experiment, ("the command", self.given), (f"space {self.space}", values))
+        )
 
     def trial(self, number: int, values: Values) -> Trial:
         """The trial of these values."""
@@ -67,10 +69,19 @@ def load_space(name: str) -> Space:
     if not path.is_file():
         choices = ", ".join(search_spaces.names())
         raise ConfigError(
-            f"space: must be one of {choices}, or a path to a .yaml file; got {name!r}."
+            f"space: must be one of {choices}, or a path to a .yaml file; got {name!r}. "
             f"{did_you_mean(name, search_spaces.names())}"
         )
     return validate(Space, (str(path), read_yaml(path)))
+
+
+def with_absolute_weights(experiment: Experiment) -> Experiment:
+    """The experiment with the path of its weights made absolute: workers have other folders."""
+    weights = Path(experiment.model.weights)
+    if not weights.is_file():
+        return experiment
+    model = experiment.model.model_copy(update={"weights": str(weights.absolute())})
+    return experiment.model_copy(update={"model": model})
 
 
 def whole_paths(space: Space, resolver: Resolver) -> frozenset[str]:
@@ -92,16 +103,45 @@ def check_space(
     """
     experiments: list[Experiment] = []
     problems: dict[str, None] = {}
-    for values in check_draws(space, whole_paths(space, resolver), NUM_DRAWS):
+    whole = whole_paths(space, resolver)
+    _refuse_fractions(space, whole)
+    for values in check_draws(space, whole, NUM_DRAWS):
         try:
             experiments.append(resolver.experiment(values))
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
+    if not space.num_listed():
+        problems = _one_of_each_rule(problems)
     for experiment in experiments:
         problems |= dict.fromkeys(model_problems(experiment, image_size, num_classes))
     if problems:
         raise ConfigError(*problems)
     return tuple(experiments)
+
+
+def _refuse_fractions(space: Space, whole: frozenset[str]) -> None:
+    """Optuna draws whole numbers between whole bounds in whole steps, or raises."""
+    problems = []
+    for path in sorted(whole):
+        axis = space.axes[path]
+        if isinstance(axis, Range):
+            given = {"low": axis.low, "high": axis.high, "step": axis.step or 1.0}
+            problems += [
+                f"axes.{path}.{name}: must be a whole number, as {path} takes whole numbers; "
+                f"got {value:g}"
+                for name, value in given.items()
+                if not value.is_integer()
+            ]
+    if problems:
+        raise ConfigError(*problems)
+
+
+def _one_of_each_rule(problems: Mapping[str, None]) -> dict[str, None]:
+    """Many draws break one rule, each with a value of its own: one of them tells as much."""
+    first: dict[str, str] = {}
+    for problem in problems:
+        first.setdefault(problem.partition("; got ")[0], problem)
+    return dict.fromkeys(first.values())
 
 
 def model_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:

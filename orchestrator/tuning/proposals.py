@@ -52,6 +52,7 @@ class Proposals:
         self._seed = seed
         known = list(past)
         self._distributions = _distributions(space, whole, [trial.values for trial in known])
+        optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for each study and trial
         self._study = optuna.create_study(direction="maximize", sampler=_sampler(space, seed))
         self._numbers: dict[int, int] = {}
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
@@ -100,15 +101,16 @@ class Proposals:
             trial = self._study.ask({path: self._distributions[path] for path in past.values})
             self._numbers[past.number] = trial.number
             return
-        state = TrialState.FAIL if past.score is None else TrialState.COMPLETE
-        self._study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
+        try:
+            known = optuna.trial.create_trial(
+                state=TrialState.FAIL if past.score is None else TrialState.COMPLETE,
                 value=past.score,
                 params=past.values,
                 distributions={path: self._distributions[path] for path in past.values},
             )
-        )
+        except ValueError:
+            return  # outside a range that was narrowed since: the sampler does without it
+        self._study.add_trial(known)
 
     def _unseen_listed(self) -> Iterator[Values]:
         first = self._space.listed() if self._space.num_listed() else self._space.points
@@ -124,6 +126,7 @@ def check_draws(space: Space, whole: frozenset[str], num_draws: int) -> Iterator
         yield from space.listed()
         return
     distributions = _distributions(space, whole, [])
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(num_draws):
         yield dict(study.ask(distributions).params)

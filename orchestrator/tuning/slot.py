@@ -146,6 +146,7 @@ class Slot(tune.Trainable):
         lineage = self._leg["lineage"]
         return {
             "lineage": lineage,
+            "epoch": self._handed_out,  # Tune insists on its metric in every result
             "failed": reason,
             "detail": detail or reason,
             "retry": retry,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Values
 from orchestrator.config.storage import write_atomic
 from orchestrator.tuning.ledger import Ledger, Record
@@ -183,13 +184,25 @@ def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tu
 
     Returns:
         The numbers of the trials that had failed and are open again.
+
+    Raises:
+        ConfigError: the ledger is of another experiment or data set.
     """
     kept = list(records)
+    lineages = {
+        record["trial"]: record["lineage"] for record in kept if record["record"] == "trial"
+    }
     for record in kept:
         if record["record"] == "epoch":
             state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
     for past in past_trials(kept):
-        state.add_trial(resolve(past.number, past.values))
+        trial = resolve(past.number, past.values)
+        if trial.lineage != lineages[past.number]:
+            raise ConfigError(
+                f"study: must hold the same experiment and data set; trial {past.number} was "
+                "trained with others. Choose another name with study=NAME"
+            )
+        state.add_trial(trial)
         if not past.open:
             state.end_trial(past.number)
     ended = {record["trial"] for record in kept if record["record"] == "end"}

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from orchestrator.cluster import connect
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.ingest.dataset import open_dataset, read_split_index
@@ -209,7 +210,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_fingerprint(local_ray, tmp_
     out = tmp_path / "killed"
     words = ["options.subjects=20", "options.size_px=32", "image_px=32", f"out={out}"]
     run = subprocess.Popen(
-        [sys.executable, "-m", "orchestrator.prepare", *words, "address=local"],
+        [sys.executable, "-m", "orchestrator.prepare", *words, f"address={local_ray.address}"],
         cwd=Path(__file__).parents[2],
         start_new_session=True,
         stdout=subprocess.DEVNULL,
@@ -239,9 +240,27 @@ def test_the_command_says_what_it_did_and_what_to_type_next(dataset, faces, caps
     said = capsys.readouterr().out
     assert "is finished already; nothing to do" in said
     assert "rows in 1,210 = kept 1,200 + quarantined 10 (bad 3, left out 7)" in said
-    assert "byte-identical images: 1 groups with 3 rows" in said
+    assert "byte-identical images: 1 sets of them with 3 rows" in said
     assert dataset.fingerprint in said
     assert f"next: python -m orchestrator.ablate data.path={dataset.root}" in said
+
+
+def test_a_command_uses_the_ray_that_is_up_and_leaves_it_up(local_ray):
+    import ray
+
+    with connect("local") as cluster:
+        assert not cluster.started
+        assert cluster.address == local_ray.address
+    assert ray.is_initialized()
+
+
+def test_workers_import_our_datasets_and_not_another_package_of_that_name(local_ray):
+    import ray
+
+    import datasets
+
+    where = ray.remote(lambda: __import__("datasets").__file__)
+    assert ray.get(where.remote()) == datasets.__file__
 
 
 def test_the_manifest_tells_no_path_of_this_machine(dataset, faces):

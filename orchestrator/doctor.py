@@ -1,0 +1,130 @@
+"""The command `doctor`: check this machine and Ray, and say what to mend.
+
+One line a check, printed as it is known: a verdict, what was found, and the remedy. `machine`
+finds, `checks` judges. DRIVER.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+from orchestrator import checks, machine
+from orchestrator.checks import Check
+from orchestrator.cluster import ROOT, connect, is_private, nodes
+from orchestrator.config.command_line import parse, run
+from orchestrator.config.commands import DoctorConfig
+from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.tuning.capacity import this_machine
+
+COMMAND = "python -m orchestrator.doctor"
+DESCRIPTION = "Checks this machine and Ray: versions, processors, storage, safety, our own code."
+EXAMPLES = (COMMAND, f"{COMMAND} format=json address=local")
+RUNS = Path("runs")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns 0 unless a check failed."""
+    config = parse(DoctorConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    is_private(config.address)  # refuses what is no address before anything is tried
+    done = []
+    for check in examine(config.address):
+        done.append(check)
+        if config.format == "text":
+            print(_line(check), flush=True)
+    failed = sum(check.verdict == "FAIL" for check in done)
+    if config.format == "json":
+        print(json.dumps({"ok": not failed, "checks": [asdict(check) for check in done]}, indent=2))
+    else:
+        warned = sum(check.verdict == "warn" for check in done)
+        print(f"\n{len(done)} checks: {failed} failed, {warned} with a warning")
+    return 1 if failed else 0
+
+
+def examine(address: str = "auto") -> Iterator[Check]:
+    """All checks, quick ones first.
+
+    Args:
+        address: Ray cluster whose workers are asked, as in `cluster.connect`.
+
+    Raises:
+        ConfigError: No Ray cluster answers at the address.
+    """
+    mode = os.environ.get("RAY_AUTH_MODE", "")  # before connecting sets it
+    yield from _check_packages()
+    yield checks.check_ours("this process", machine.our_folders())
+    yield from _check_hardware()
+    yield from _check_folders()
+    yield from _check_ray(address)
+    yield checks.check_auth(machine.read_auth(mode))  # after a private Ray has made its token
+
+
+def _check_packages() -> Iterator[Check]:
+    requires_python, requirements = machine.read_requirements(ROOT / "pyproject.toml")
+    installed = machine.installed_versions()
+    yield checks.check_python(platform.python_version(), requires_python)
+    yield checks.check_floors(requirements, installed)
+    yield checks.check_pins(machine.read_pins(ROOT / "constraints.txt"), installed)
+    yield checks.check_names(packages_distributions())
+
+
+def _check_hardware() -> Iterator[Check]:
+    torch = machine.ask_torch()
+    memory = machine.free_memory_bytes()
+    yield checks.check_torch(torch)
+    yield checks.check_gpus(torch, machine.list_gpus(), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    yield checks.check_processor(this_machine().cpus, torch)
+    yield checks.check_memory(memory)
+    yield checks.check_shared_memory(machine.free_shared_memory_bytes(), memory)
+
+
+def _check_folders() -> Iterator[Check]:
+    yield checks.check_disk(machine.free_disk_bytes(RUNS))
+    yield checks.check_spilling(machine.used_share_of_temporary_disk())
+    yield checks.check_storage(machine.storage_problem(RUNS))
+
+
+def _check_ray(address: str) -> Iterator[Check]:
+    """Starts or joins Ray, and asks a worker of each node where it finds our code."""
+    try:
+        with connect(address, dashboard=False) as cluster:
+            import ray
+
+            has = nodes()
+            size = f"{sum(node.cpus for node in has)} CPUs, {sum(node.gpus for node in has)} GPUs"
+            came = "started here" if cluster.started else f"joined, nodes: {len(has)}"
+            yield Check("Ray", "ok", f"{ray.__version__} {came}, {size}")
+            yield _check_workers()
+    except ConfigError:
+        raise
+    except (ImportError, OrchestratorError) as error:
+        remedy = str(error) if isinstance(error, OrchestratorError) else checks.INSTALL
+        yield Check("Ray", "FAIL", "did not start", remedy)
+
+
+def _check_workers() -> Check:
+    from ray.exceptions import RayError
+
+    where = "Ray's workers"
+    try:
+        answers = machine.ask_workers()
+    except RayError as error:
+        found = f"no answer: {' '.join(str(error).split())[-300:]}"
+        return Check(f"code in {where}", "FAIL", found, "Type: unset PYTHONPATH, and try again")
+    verdicts = [checks.check_ours(where, folders) for folders in answers]
+    return next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
+
+
+def _line(check: Check) -> str:
+    remedy = f". {check.remedy}" if check.remedy else ""
+    return f"{check.verdict:<4}  {check.name:<21}  {check.found}{remedy}"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

@@ -1,0 +1,132 @@
+"""How many slots a cluster holds: all that fit and can be used, or a refusal with the numbers."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Resources
+from orchestrator.tuning import capacity
+from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
+
+MANY = 1000
+
+
+def plan(nodes, lineages=MANY, **wanted) -> SlotCapacity:
+    return plan_slots([Node(*node) for node in nodes], Resources(**wanted), lineages)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "lineages", "wanted", "slots", "cpus", "gpus"),
+    [
+        ([(2, 0)], 4, {}, 2, 1, 0),
+        ([(8, 0)], 4, {}, 4, 2, 0),
+        ([(9, 0)], 4, {}, 4, 2, 0),
+        ([(8, 0)], 4, {"slots": 1}, 1, 8, 0),
+        ([(8, 0)], 4, {"cpus_per_worker": 3}, 2, 3, 0),
+        ([(8, 0)], 1, {"workers": 2}, 1, 4, 0),
+        ([(8, 0), (8, 0)], 4, {"workers": 4}, 4, 1, 0),
+        ([(3, 0), (3, 0)], 4, {"cpus_per_worker": 2}, 2, 2, 0),
+        ([(16, 4)], MANY, {}, 4, 4, 1.0),
+        ([(16, 4)], MANY, {"gpus_per_worker": 0.5}, 8, 2, 0.5),
+        ([(16, 1)], MANY, {"gpus_per_worker": 0.3}, 3, 5, 0.3),
+        ([(16, 4)], MANY, {"gpus_per_worker": 0}, 16, 1, 0),
+        ([(16, 4)], MANY, {"gpus_per_worker": 3}, 1, 16, 3.0),
+        ([(8, 0), (8, 2)], MANY, {}, 2, 4, 1.0),
+        ([(2, 8)], MANY, {}, 2, 1, 1.0),
+        ([(16, 1)], MANY, {"gpus_per_worker": 0.1}, 10, 1, 0.1),
+    ],
+)
+def test_slots_and_shares_for_known_clusters(nodes, lineages, wanted, slots, cpus, gpus):
+    planned = plan(nodes, lineages, **wanted)
+    assert (planned.slots, planned.cpus_per_worker, planned.gpus_per_worker) == (slots, cpus, gpus)
+    assert planned.workers == wanted.get("workers", 1)
+
+
+@settings(deadline=None)
+@given(
+    nodes=st.lists(st.tuples(st.integers(0, 16), st.integers(0, 4)), max_size=4),
+    lineages=st.integers(1, 12),
+    workers=st.integers(1, 6),
+    cpus=st.integers(0, 4),
+    gpus=st.sampled_from([None, 0, 0.25, 0.5, 1, 2]),
+    slots=st.integers(0, 5),
+)
+def test_what_is_planned_can_be_placed_and_what_is_refused_cannot(
+    nodes, lineages, workers, cpus, gpus, slots
+):
+    wanted = {"workers": workers, "cpus_per_worker": cpus, "gpus_per_worker": gpus, "slots": slots}
+    try:
+        planned = plan(nodes, lineages, **wanted)
+    except ConfigError:
+        each = gpus if gpus is not None else float(any(has_gpus for _, has_gpus in nodes))
+        assert placeable(nodes, max(cpus, 1), each) < workers
+        return
+    assert 1 <= planned.slots <= min(lineages, slots or lineages)
+    room = placeable(nodes, planned.cpus_per_worker, planned.gpus_per_worker)
+    assert planned.slots * workers <= room
+
+
+def placeable(nodes, cpus: int, gpus: float) -> int:
+    """Workers that fit when they are put down one by one, each GPU filled before the next."""
+    placed = 0
+    for node_cpus, node_gpus in nodes:
+        free = [1.0] * node_gpus
+        while node_cpus >= cpus and _seat(free, gpus):
+            node_cpus -= cpus
+            placed += 1
+    return placed
+
+
+def _seat(free: list[float], gpus: float) -> bool:
+    need = [gpus] if gpus < 1 else [1.0] * int(gpus)
+    for part in need:
+        index = next((i for i, left in enumerate(free) if left + 1e-9 >= part), None)
+        if index is None and part > 0:
+            return False
+        if index is not None:
+            free[index] -= part
+    return True
+
+
+def test_a_plan_that_fits_nowhere_is_refused_with_what_is_asked_and_what_there_is():
+    with pytest.raises(ConfigError) as caught:
+        plan([(4, 0), (2, 0)], workers=3, cpus_per_worker=4)
+    message = str(caught.value)
+    assert "workers=3 x (4 CPUs + 0 GPUs) = 12 CPUs and 0 GPUs" in message
+    assert "the cluster has 6 CPUs and 0 GPUs (the largest of 2 nodes has 4 CPUs)" in message
+    assert "Lower resources.workers" in message
+    assert "\n" not in message
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match=r"1 x \(1 CPUs \+ 1 GPUs\).* has 8 CPUs and 0 GPUs"):
+        plan([(8, 0)], gpus_per_worker=1)
+
+
+def test_a_cluster_without_nodes_is_refused():
+    with pytest.raises(ConfigError, match="resources: one trial must fit"):
+        plan([])
+
+
+def test_more_than_one_gpu_must_be_whole_ones():
+    with pytest.raises(ValueError, match=r"gpus_per_worker: must be whole above 1.*got 1\.5"):
+        Resources(gpus_per_worker=1.5)
+    assert Resources(gpus_per_worker=2).gpus_per_worker == 2
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("", 0), ("-1", 0), ("0", 1), ("0,2,3", 3)])
+def test_gpus_of_this_machine_are_those_that_the_process_may_see(visible, gpus, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert this_machine().gpus == gpus
+
+
+def test_without_a_driver_there_are_no_gpus(monkeypatch):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("PATH", "")
+    assert this_machine().gpus == 0
+
+
+def test_cpus_of_this_machine_are_those_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(capacity.os, "sched_getaffinity", lambda pid: {1, 5, 7})
+    assert this_machine().cpus == 3

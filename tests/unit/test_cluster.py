@@ -1,0 +1,33 @@
+"""Addresses of clusters: what cannot be one is refused before Ray is started."""
+
+import socket
+
+import pytest
+
+from orchestrator.cluster import connect
+from orchestrator.config.errors import ConfigError
+
+
+def refusal(address):
+    with pytest.raises(ConfigError) as caught, connect(address):
+        pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "address", ["somewhere", "http://127.0.0.1:8265", "ray://head:10001", ":6379", "head:port", ""]
+)
+def test_what_is_no_host_and_port_is_refused(address):
+    assert "must be auto, local or the host:port" in refusal(address)
+
+
+def test_a_port_where_nothing_listens_is_refused_at_once():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert f"a Ray head must answer there; got 127.0.0.1:{port}" in refusal(f"127.0.0.1:{port}")
+
+
+def test_auto_follows_the_address_that_a_job_was_given(monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
+    assert "got 'http://127.0.0.1:8265'" in refusal("auto")

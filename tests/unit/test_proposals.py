@@ -1,0 +1,171 @@
+"""Proposals: listed trials once each, sampled ones by the seed, and the same after a resume."""
+
+import json
+import warnings
+
+import pytest
+
+from orchestrator.config.space import Space
+from orchestrator.config.validate import validate
+from orchestrator.tuning.proposals import PastTrial, Proposals, check_draws
+
+NAMES = ["sgd", "adam"]
+SAMPLED = {
+    "kind": "tpe",
+    "trials": 18,  # beyond the ten random trials with which TPE begins
+    "axes": {
+        "optimizer.name": NAMES,
+        "optimizer.lr": {"low": 1e-5, "high": 1e-1, "log": True},
+        "epochs": {"low": 5, "high": 20, "step": 5},
+    },
+    "points": [
+        {"optimizer.name": "adam", "optimizer.lr": 1e-3, "epochs": 10},
+        {"optimizer.name": "sgd", "optimizer.lr": 1e-2, "epochs": 20},
+    ],
+}
+GRID = {"kind": "grid", "axes": {"optimizer.name": NAMES, "optimizer.lr": [0.1, 0.2]}}
+ROWS = {"kind": "rows", "rows": [{"seed": 3}, {"optimizer.lr": 0.1}, {}]}
+
+
+def space(content) -> Space:
+    return validate(Space, ("a test", {"question": "Which?", **content}))
+
+
+def proposals(content, past=(), seed=0) -> Proposals:
+    return Proposals(space(content), seed=seed, whole=frozenset({"epochs", "seed"}), past=past)
+
+
+def score(values) -> float | None:
+    """A made-up macro-F1; every few trials fail."""
+    text = json.dumps(values, sort_keys=True)
+    number = sum(map(ord, text)) % 100
+    return None if number % 7 == 0 else number / 100
+
+
+def through(source: Proposals, most: int = 99) -> list[PastTrial]:
+    """Takes and ends trials until there are no more, as the ledger would hold them."""
+    ended = []
+    while len(ended) < most and (proposal := source.next()) is not None:
+        number, values = proposal
+        source.tell(number, score(values))
+        ended.append(PastTrial(number, json.loads(json.dumps(values)), score(values), open=False))
+    return ended
+
+
+def values_of(trials) -> list:
+    return [trial.values for trial in trials]
+
+
+@pytest.mark.parametrize("content", [GRID, ROWS], ids=["grid", "rows"])
+def test_listed_trials_come_once_each_in_the_order_of_the_file(content):
+    ended = through(proposals(content))
+    assert values_of(ended) == list(space(content).listed())
+    assert [trial.number for trial in ended] == list(range(len(ended)))
+
+
+@pytest.mark.parametrize("content", [GRID, ROWS], ids=["grid", "rows"])
+@pytest.mark.parametrize("known", [0, 1, 2, 3])
+def test_a_resumed_study_proposes_the_rest_only(content, known):
+    whole = through(proposals(content))
+    assert through(proposals(content, whole[:known])) == whole[known:]
+
+
+def test_a_list_that_grew_gives_the_new_trials_only_under_new_numbers():
+    known = through(proposals(GRID))
+    longer = {"kind": "grid", "axes": {"optimizer.name": NAMES, "optimizer.lr": [0.1, 0.3, 0.2]}}
+    added = through(proposals(longer, known))
+    assert [(trial.number, trial.values["optimizer.lr"]) for trial in added] == [(4, 0.3), (5, 0.3)]
+
+
+def test_a_list_that_shrank_keeps_what_is_known_of_the_removed_trials():
+    known = through(proposals(GRID), most=3)
+    shorter = {"kind": "grid", "axes": {"optimizer.name": NAMES, "optimizer.lr": [0.2]}}
+    added = through(proposals(shorter, known))
+    assert values_of(added) == [{"optimizer.name": "adam", "optimizer.lr": 0.2}]
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_points_come_first_and_count_as_trials(kind):
+    content = {**SAMPLED, "kind": kind}
+    ended = through(proposals(content))
+    assert values_of(ended[:2]) == SAMPLED["points"]
+    assert [trial.number for trial in ended] == list(range(SAMPLED["trials"]))
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_samples_lie_on_their_axes(kind):
+    for values in values_of(through(proposals({**SAMPLED, "kind": kind}))):
+        assert values["optimizer.name"] in NAMES
+        assert 1e-5 <= values["optimizer.lr"] <= 1e-1
+        assert values["epochs"] in (5, 10, 15, 20)
+        assert type(values["epochs"]) is int
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_the_same_seed_gives_the_same_proposals_and_another_seed_others(kind):
+    content = {**SAMPLED, "kind": kind}
+    first, again, other = (through(proposals(content, seed=seed)) for seed in (5, 5, 6))
+    assert first == again
+    assert values_of(first[2:]) != values_of(other[2:])
+
+
+def test_tpe_learns_from_scores_where_random_does_not():
+    def all_the_same(source):
+        ended = []
+        while (proposal := source.next()) is not None:
+            source.tell(proposal[0], 0.5 + len(ended) / 100)
+            ended.append(proposal)
+        return ended
+
+    for kind, learns in (("tpe", True), ("random", False)):
+        content = {**SAMPLED, "kind": kind}
+        scored = [(trial.number, trial.values) for trial in through(proposals(content))]
+        assert (all_the_same(proposals(content)) != scored) is learns
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+@pytest.mark.parametrize("known", [0, 1, 2, 7, 12, 17])
+def test_a_resumed_study_proposes_what_the_undisturbed_one_would_have(kind, known):
+    content = {**SAMPLED, "kind": kind}
+    whole = through(proposals(content))
+    assert through(proposals(content, whole[:known])) == whole[known:]
+
+
+def test_trials_that_were_open_are_told_after_a_resume_and_others_do_not_change():
+    source = proposals(SAMPLED)
+    ended = through(source, most=12)
+    number, values = source.next()
+    beyond = source.next()
+    still_open = PastTrial(number, values, None, open=True)
+    resumed = proposals(SAMPLED, [*ended, still_open])
+    assert resumed.next() == beyond
+    resumed.tell(number, 0.7)
+    source.tell(number, 0.7)
+    for one in (resumed, source):
+        one.tell(beyond[0], None)
+    assert through(resumed) == through(source)
+
+
+def test_a_past_trial_outside_a_range_that_was_narrowed_does_not_stop_the_study():
+    ended = through(proposals(SAMPLED), most=12)
+    axes = {**SAMPLED["axes"], "optimizer.lr": {"low": 0.04, "high": 0.06}}
+    narrowed = {**SAMPLED, "axes": axes, "points": []}
+    assert any(not 0.04 <= trial.values["optimizer.lr"] <= 0.06 for trial in ended)
+    added = through(proposals(narrowed, ended))
+    assert [trial.number for trial in added] == list(range(12, 18))
+    assert all(0.04 <= trial.values["optimizer.lr"] <= 0.06 for trial in added)
+
+
+def test_checks_draw_every_listed_trial_or_points_and_as_many_samples_as_asked():
+    whole = frozenset({"epochs"})
+    assert list(check_draws(space(GRID), whole, 7)) == list(space(GRID).listed())
+    drawn = list(check_draws(space(SAMPLED), whole, 7))
+    assert drawn[:2] == SAMPLED["points"]
+    assert len(drawn) == 2 + 7
+
+
+@pytest.mark.parametrize("content", [GRID, ROWS, SAMPLED], ids=["grid", "rows", "tpe"])
+def test_nothing_is_warned_of(content):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        through(proposals(content))

@@ -1,0 +1,135 @@
+"""A search space is right as a whole, or says what is wrong with it."""
+
+import pytest
+
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.space import Range, Space
+from orchestrator.config.validate import validate
+
+LR = {"low": 0.001, "high": 0.1, "log": True}
+
+
+def space(**content) -> Space:
+    return validate(Space, ("a test", {"question": "Which?", **content}))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"kind": "rows"}, "rows: must be given for kind 'rows' and no other; got kind 'rows'"),
+        ({"kind": "grid", "rows": [{"epochs": 1}], "axes": {"seed": [1]}}, "got kind 'grid'"),
+        ({"kind": "rows", "rows": [{"epochs": 1}], "axes": {"seed": [1]}}, "axes: must be given"),
+        ({"kind": "grid"}, "axes: must be given for every kind but 'rows'; got kind 'grid'"),
+        ({"kind": "tpe", "axes": {"optimizer.lr": LR}}, "trials: must be >= 1 for tpe and random"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "trials": 3}, "absent else; got 3"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "points": [{"seed": 1}]}, "points: must be given"),
+        ({"kind": "grid", "axes": {"optimizer.lr": LR}}, "axes.optimizer.lr: must list its values"),
+        ({"kind": "grid", "axes": {"seed": []}}, "axes.seed: must have at least one value"),
+        ({"kind": "grid", "axes": {"data.path": ["a"]}}, "axes.data.path: must be the same for all"),
+        ({"kind": "rows", "rows": [{"resources.workers": 2}]}, "must be the same for all trials"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "base": {"seed": 2}}, "base.seed: must not be an"),
+        ({"kind": "rows", "rows": [{"seed": 1}], "base": {"seed": 2}}, "base.seed: must not be an"),
+        ({"kind": "grid", "axes": {"seed": [1, 2, 1]}}, "axes.seed: must not repeat a trial or val"),
+        ({"kind": "rows", "rows": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, "rows: must not repeat"),
+        ({"kind": "gird", "axes": {"seed": [1]}}, "kind: must be one of rows, grid, tpe, random"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "qestion": "?"}, "Did you mean 'question'?"),
+        ({"kind": "grid", "axes": {"seed": [None]}}, "axes.seed[0]: must be text or a whole"),
+        ({"kind": "grid", "axes": {"seed": [float("nan")]}}, "axes.seed[0]: must be text or a"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "question": ""}, "question: must have at least"),
+    ],
+)
+def test_every_rule_is_enforced_in_one_line_that_names_the_place(content, message):
+    with pytest.raises(ConfigError) as caught:
+        space(**content)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("axis", "message"),
+    [
+        ({"low": 2, "high": 1}, "high: must be > low; got low 2 and high 1"),
+        ({"low": 1, "high": 1}, "high: must be > low"),
+        ({"low": 0, "high": 1, "log": True}, "low: must be > 0 for a log axis; got 0"),
+        ({"low": 1, "high": 9, "log": True, "step": 1}, "step: must not be given for a log axis"),
+        ({"low": 1, "high": 9, "step": 0}, "step: must be > 0; got 0"),
+        ({"low": 1}, "high: required"),
+    ],
+)
+def test_every_rule_of_a_range_is_enforced(axis, message):
+    with pytest.raises(ConfigError) as caught:
+        space(kind="random", trials=1, axes={"optimizer.lr": axis})
+    assert "axes.optimizer.lr" in str(caught.value)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("axis", "value"),
+    [
+        ({"low": 1, "high": 2}, 2.5),
+        ({"low": 1, "high": 2}, "1"),
+        ({"low": 1, "high": 2}, True),
+        ({"low": 5, "high": 20, "step": 5}, 12),
+        (["sgd", "adam"], "adamw"),
+    ],
+)
+def test_points_that_do_not_lie_on_their_axis_are_refused(axis, value):
+    with pytest.raises(ConfigError, match=r"points\[1\]\.x: must lie on its axis; got"):
+        space(kind="tpe", trials=9, axes={"x": axis}, points=[{}, {"x": value}])
+
+
+def test_points_on_the_bounds_and_on_decimal_steps_are_taken():
+    points = [{"x": value} for value in (0.1, 0.3, 0.4, 0.7)]
+    axis = {"low": 0.1, "high": 0.7, "step": 0.1}
+    assert space(kind="random", trials=4, axes={"x": axis}, points=points).points == tuple(points)
+
+
+def test_more_points_than_trials_are_refused():
+    with pytest.raises(ConfigError, match=r"trials: must be >= the 2 points; got 1"):
+        space(kind="tpe", trials=1, axes={"seed": [1, 2]}, points=[{"seed": 1}, {"seed": 2}])
+
+
+def test_a_grid_lists_the_product_of_its_axes_in_the_order_of_the_file():
+    grid = space(kind="grid", axes={"b": [1, 2], "a": ["x", "y"]})
+    assert list(grid.listed()) == [
+        {"b": 1, "a": "x"},
+        {"b": 1, "a": "y"},
+        {"b": 2, "a": "x"},
+        {"b": 2, "a": "y"},
+    ]
+    assert (grid.num_listed(), grid.num_trials(), grid.paths()) == (4, 4, ("b", "a"))
+
+
+def test_rows_are_listed_as_they_stand_and_their_paths_are_varied():
+    rows = [{"seed": 1}, {"epochs": 3, "seed": 1}]
+    listed = space(kind="rows", rows=rows)
+    assert list(listed.listed()) == rows
+    assert (listed.num_trials(), listed.paths()) == (2, ("seed", "epochs"))
+
+
+def test_a_sampled_space_lists_nothing():
+    sampled = space(kind="tpe", trials=5, axes={"optimizer.lr": LR}, points=[{"seed": 1}])
+    assert list(sampled.listed()) == []
+    assert (sampled.num_listed(), sampled.num_trials()) == (0, 5)
+    assert sampled.paths() == ("optimizer.lr", "seed")
+    assert isinstance(sampled.axes["optimizer.lr"], Range)
+
+
+@pytest.mark.parametrize(
+    ("content", "choices"),
+    [
+        ({"kind": "grid", "axes": {"seed": [1]}}, (7,)),
+        ({"kind": "grid", "axes": {"epochs": [9, 3]}}, (3, 9)),
+        ({"kind": "rows", "rows": [{"seed": 1}, {"epochs": 3}, {"epochs": 9}]}, (3, 7, 9)),
+        ({"kind": "tpe", "trials": 1, "axes": {"epochs": {"low": 2, "high": 4}}}, (2, 3, 4)),
+        ({"kind": "tpe", "trials": 1, "axes": {"epochs": {"low": 5, "high": 16, "step": 5}}}, (5, 10, 15)),
+        ({"kind": "random", "trials": 1, "axes": {"epochs": [4, 2]}}, (2, 4)),
+    ],
+)
+def test_all_numbers_of_epochs_that_a_trial_can_ask_for_are_known(content, choices):
+    assert space(**content).epochs_choices(7) == choices
+
+
+def test_values_keep_their_types():
+    kept = space(kind="grid", axes={"x": [1, 1.5, True, "1"]}).axes["x"]
+    assert [type(value) for value in kept] == [int, float, bool, str]

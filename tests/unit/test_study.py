@@ -1,0 +1,393 @@
+"""Whole studies without a process: simulated slots, failures, and kills at any record."""
+
+import hashlib
+import itertools
+import random
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import fake_study
+import pytest
+
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.space import Space
+from orchestrator.config.validate import validate
+from orchestrator.results.study_fold import fold
+from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
+from orchestrator.tuning.lineages import Leg, StudyState
+from orchestrator.tuning.plan import Resolver, whole_paths
+from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
+
+GRID = {
+    "kind": "grid",
+    "axes": {"optimizer.name": ["sgd", "adam"], "optimizer.lr": [0.1, 0.2], "epochs": [2, 3, 5]},
+}
+TPE = {
+    "kind": "tpe",
+    "trials": 14,
+    "axes": {
+        "optimizer.name": ["sgd", "adam"],
+        "optimizer.lr": [0.1, 0.2],  # few, so that lineages are extended again and again
+        "epochs": {"low": 1, "high": 5},
+    },
+}
+DIVERGED = Failure("loss: must be finite", "Traceback ...", retry=False)
+LOST = Failure("slot: its process must live", "Killed", retry=True)
+
+
+class Killed(BaseException):
+    """The driver is gone: whatever is not on the disk is lost."""
+
+
+@dataclass
+class World:
+    """What outlives a driver: checkpoints, and a count of all that was ever trained."""
+
+    diverges: dict[str, int] = field(default_factory=dict)  # lineage -> epoch
+    checkpoints: dict[str, int] = field(default_factory=dict)
+    trained: Counter = field(default_factory=Counter)
+    busy: set[str] = field(default_factory=set)
+
+    def train(self, lineage: str) -> bool:
+        """One epoch from the checkpoint on; False where the loss is not finite."""
+        epoch = self.checkpoints.get(lineage, 0) + 1
+        if self.diverges.get(lineage) == epoch:
+            return False
+        self.trained[lineage, epoch] += 1
+        self.checkpoints[lineage] = epoch
+        return True
+
+
+@dataclass
+class FakeSlot:
+    """Behaves as `orchestrator.tuning.slot.Slot` under Tune, one action at a time."""
+
+    name: str
+    world: World
+    leg: Leg | None = None
+    found: deque = field(default_factory=deque)
+    done: bool = False
+
+    def take(self, leg: Leg) -> None:
+        assert leg.lineage not in self.world.busy, "a lineage in two slots at once"
+        self.world.busy.add(leg.lineage)
+        self.leg, self.done = leg, False
+        known, trained = leg.known_epoch, self.world.checkpoints.get(leg.lineage, 0)
+        self.found = deque(range(known + 1, trained + 1))
+
+    def act(self, study: Study) -> None:
+        if self.done:
+            self.leave(study)
+        elif not self.found and not self.world.train(self.leg.lineage):
+            self.leave(study, DIVERGED)
+        else:
+            epoch = self.found.popleft() if self.found else self.world.checkpoints[self.leg.lineage]
+            self.done = epoch >= self.leg.last_epoch
+            study.record_epoch(self.leg.lineage, figures(self.leg.lineage, epoch), self.name)
+
+    def leave(self, study: Study, failure: Failure | None = None) -> None:
+        lineage, self.leg = self.leg.lineage, None
+        self.world.busy.discard(lineage)
+        study.end_leg(lineage, failure)
+
+
+def figures(lineage: str, epoch: int) -> dict:
+    """Metrics that any slot would measure at this epoch, whoever trains it."""
+    digest = hashlib.sha256(f"{lineage}/{epoch}".encode()).digest()
+    made_up = fake_study.epoch(lineage, epoch, int.from_bytes(digest[:6], "big") / 2**48)
+    return {"epoch": epoch, **made_up["metrics"]}
+
+
+@dataclass
+class Driver:
+    """One life of `ablate`: takes up what the ledger has and drives until it ends or dies."""
+
+    space: Space
+    folder: Path
+    world: World
+    seed: int = 0
+    num_slots: int = 3
+    dies_after: int = 10**9  # records
+    loses: int = 0  # slots
+    records: list = field(default_factory=list)
+
+    def run(self) -> None:
+        self.world.busy.clear()  # no process survives its driver
+        past = list(read_records(self.folder / LEDGER))
+        with Ledger(self.folder) as ledger:
+            if not past:
+                ledger.append(fake_study.head())
+            study = self._study(past, ledger)
+            self._drive(study, random.Random(self.seed))
+            assert study.complete()
+
+    def _study(self, past, ledger) -> Study:
+        resolver = Resolver("mine", {}, "d" * 64)
+        state = StudyState(self.space.epochs_choices(2))
+        reopened = resume(past, state, resolver.trial)
+        whole = whole_paths(self.space, resolver)
+        proposals = Proposals(self.space, seed=0, whole=whole, past=past_trials(past))
+        study = Study(
+            self.folder, ledger, state, proposals, resolver.trial, self._on_record, self.num_slots
+        )
+        study.reopen(reopened)
+        if self.space.num_listed():
+            study.open_all()
+        return study
+
+    def _drive(self, study: Study, chance: random.Random) -> None:
+        """As Tune does: asks for legs while slots are free; a searcher that ended is not asked."""
+        slots = [FakeSlot(f"node:{number}", self.world) for number in range(self.num_slots)]
+        asking = not study.complete()
+        while asking or any(slot.leg for slot in slots):
+            slot = chance.choice(slots)
+            if slot.leg is None:
+                leg = study.next_leg() if asking else None
+                if leg is not None:
+                    slot.take(leg)
+                elif asking and study.finished():
+                    asking = False
+                else:
+                    assert not asking or any(other.leg for other in slots), "nothing ever happens"
+            elif self.loses and chance.random() < 0.2:
+                self.loses -= 1
+                slot.leave(study, LOST)
+            else:
+                slot.act(study)
+
+    def _on_record(self, record) -> None:
+        self.records.append(record)
+        if len(self.records) >= self.dies_after:
+            raise Killed
+
+
+def space(content) -> Space:
+    return validate(Space, ("a test", {"question": "Which?", **content}))
+
+
+def records(folder: Path, kind: str) -> list[dict]:
+    return [record for record in read_records(folder / LEDGER) if record["record"] == kind]
+
+
+def leaderboard(folder: Path) -> list[tuple]:
+    view = fold(read_records(folder / LEDGER))
+    return [
+        (place.rank, place.row.trial, place.row.values, place.row.val_macro_f1, place.row.state)
+        for place in view.places
+    ]
+
+
+def assert_consistent(folder: Path, world: World) -> None:
+    """What holds for every finished study, however it went."""
+    trials = {record["trial"]: record for record in records(folder, "trial")}
+    ends = records(folder, "end")
+    last_end = {record["trial"]: record for record in ends}
+    assert sorted(last_end) == sorted(trials) == list(range(len(trials)))
+    final = Counter(end["trial"] for end in ends if not end.get("retry"))
+    assert set(final.values()) <= {1}, "a trial ends once, but for those that a lost slot ended"
+    known = {(r["lineage"], r["epoch"]): r["metrics"] for r in records(folder, "epoch")}
+    assert len(known) == len(records(folder, "epoch")), "an epoch is recorded once"
+    for number, end in last_end.items():
+        if end["state"] == "finished":
+            lineage, epoch = trials[number]["lineage"], trials[number]["epochs"]
+            assert end["epoch"] == epoch
+            assert {"epoch": epoch, **known[lineage, epoch]} == figures(lineage, epoch)
+    assert set(world.trained.values()) == {1}, "no finished epoch is trained again"
+    wanted = Counter()
+    for record in trials.values():
+        wanted[record["lineage"]] = max(wanted[record["lineage"]], record["epochs"])
+    assert all(epoch <= wanted[lineage] for lineage, epoch in world.trained)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    """The grid's leaderboard with one slot that never fails; and how many records it took."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    driver = Driver(space(GRID), folder, World(), num_slots=1)
+    driver.run()
+    return leaderboard(folder), len(driver.records)
+
+
+def test_a_grid_trains_each_lineage_once_to_its_longest_trial(tmp_path, undisturbed):
+    world = World()
+    Driver(space(GRID), tmp_path, world).run()
+    assert_consistent(tmp_path, world)
+    assert len(records(tmp_path, "trial")) == 12
+    assert len(world.trained) == 4 * 5  # not 4 * (2 + 3 + 5)
+    assert leaderboard(tmp_path) == undisturbed[0]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("num_slots", [1, 2, 5])
+def test_the_leaderboard_does_not_depend_on_slots_and_interleaving(
+    seed, num_slots, tmp_path, undisturbed
+):
+    world = World()
+    Driver(space(GRID), tmp_path, world, seed, num_slots).run()
+    assert_consistent(tmp_path, world)
+    assert leaderboard(tmp_path) == undisturbed[0]
+
+
+def test_a_driver_killed_at_any_record_is_resumed_to_the_same_leaderboard(tmp_path, undisturbed):
+    board, num_records = undisturbed
+    for dies_after in range(1, num_records + 1):
+        folder, world = tmp_path / str(dies_after), World()
+        with pytest.raises(Killed):
+            Driver(space(GRID), folder, world, dies_after, dies_after=dies_after).run()
+        Driver(space(GRID), folder, world, seed=dies_after + 1).run()
+        assert_consistent(folder, world)
+        assert leaderboard(folder) == board
+
+
+@pytest.mark.parametrize("content", [GRID, TPE], ids=["grid", "tpe"])
+@pytest.mark.parametrize("seed", range(6))
+def test_kills_and_lost_slots_again_and_again_leave_every_trial_ended_once(
+    content, seed, tmp_path, undisturbed
+):
+    chance, world = random.Random(seed), World()
+    for life in itertools.count():
+        driver = Driver(space(content), tmp_path, world, chance.random(), num_slots=3)
+        if life < 12:
+            driver.dies_after, driver.loses = chance.randint(1, 12), chance.randint(0, 2)
+        try:
+            driver.run()
+        except Killed:
+            continue
+        if not fold(read_records(tmp_path / LEDGER)).count("failed"):
+            break
+    assert life > 1
+    assert_consistent(tmp_path, world)
+    assert leaderboard(tmp_path) == undisturbed[0] or content is TPE
+    assert len(records(tmp_path, "end")) >= space(content).num_trials()
+
+
+def test_a_checkpoint_beyond_the_ledger_is_handed_out_and_not_trained_again(tmp_path):
+    world = World()
+    with pytest.raises(Killed):
+        Driver(space(GRID), tmp_path, world, num_slots=1, dies_after=13).run()
+    (lineage,) = {lineage for lineage, _ in world.trained}
+    world.train(lineage)  # finished, but the driver died before it heard of it
+    Driver(space(GRID), tmp_path, world, num_slots=1).run()
+    assert_consistent(tmp_path, world)
+
+
+def test_a_study_of_sampled_trials_resumed_with_one_slot_proposes_the_same(tmp_path):
+    whole, pieces = tmp_path / "whole", tmp_path / "pieces"
+    undisturbed = Driver(space(TPE), whole, World(), num_slots=1)
+    undisturbed.run()
+    world = World()
+    for dies_after in itertools.cycle((1, 2, 3, 5)):
+        driver = Driver(space(TPE), pieces, world, num_slots=1, dies_after=dies_after)
+        try:
+            driver.run()
+        except Killed:
+            continue
+        break
+    assert_consistent(pieces, world)
+    assert leaderboard(pieces) == leaderboard(whole)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("num_slots", [1, 4])
+def test_sampled_studies_share_and_extend_lineages(seed, num_slots, tmp_path):
+    world = World()
+    Driver(space(TPE), tmp_path, world, seed, num_slots).run()
+    assert_consistent(tmp_path, world)
+    assert len(records(tmp_path, "trial")) == TPE["trials"]
+    lineages = {record["lineage"] for record in records(tmp_path, "trial")}
+    assert len(lineages) <= 4 < TPE["trials"]
+
+
+def lineages_by_longest(folder: Path) -> list[str]:
+    return list(dict.fromkeys(record["lineage"] for record in records(folder, "trial")))
+
+
+def test_a_loss_that_is_not_finite_fails_only_the_trials_that_wanted_more_epochs(tmp_path):
+    Driver(space(GRID), tmp_path / "first", World()).run()
+    lineage = lineages_by_longest(tmp_path / "first")[1]
+    world = World(diverges={lineage: 3})
+    Driver(space(GRID), tmp_path / "second", world).run()
+    assert_consistent(tmp_path / "second", world)
+    trials = {r["trial"]: r for r in records(tmp_path / "second", "trial")}
+    failed = [end for end in records(tmp_path / "second", "end") if end["state"] == "failed"]
+    of_failed = [trials[end["trial"]] for end in failed]
+    assert {trial["lineage"] for trial in of_failed} == {lineage}
+    assert sorted(trial["epochs"] for trial in of_failed) == [3, 5]
+    for end in failed:
+        assert (end["epoch"], end["error"], end["checkpoint"]) == (2, DIVERGED.reason, "")
+        assert (tmp_path / "second" / end["log"]).read_text() == "Traceback ...\n"
+        assert end["log"].startswith(FAILURES)
+
+
+def test_trials_that_failed_by_their_own_fault_stay_failed_after_a_resume(tmp_path):
+    Driver(space(GRID), tmp_path / "first", World()).run()
+    lineage = lineages_by_longest(tmp_path / "first")[0]
+    folder, world = tmp_path / "second", World(diverges={lineage: 1})
+    Driver(space(GRID), folder, world).run()
+    before = (folder / LEDGER).read_bytes()
+    world.diverges.clear()  # even if it would go well now
+    Driver(space(GRID), folder, world).run()
+    assert (folder / LEDGER).read_bytes() == before
+    assert fold(read_records(folder / LEDGER)).count("failed") == 3
+
+
+def test_trials_that_a_lost_slot_ended_are_open_again_after_a_resume(tmp_path, undisturbed):
+    world = World()
+    Driver(space(GRID), tmp_path, world, num_slots=1, loses=4, seed=3).run()
+    failed = fold(read_records(tmp_path / LEDGER)).count("failed")
+    assert failed > 0
+    assert all(end["retry"] for end in records(tmp_path, "end") if end["state"] == "failed")
+    Driver(space(GRID), tmp_path, world).run()
+    assert_consistent(tmp_path, world)
+    assert leaderboard(tmp_path) == undisturbed[0]
+
+
+def test_a_finished_study_run_again_writes_nothing(tmp_path):
+    world = World()
+    Driver(space(GRID), tmp_path, world).run()
+    before = (tmp_path / LEDGER).read_bytes()
+    Driver(space(GRID), tmp_path, world).run()
+    assert (tmp_path / LEDGER).read_bytes() == before
+
+
+def test_longer_trials_added_later_go_on_from_what_is_trained(tmp_path):
+    world = World()
+    Driver(space(GRID), tmp_path, world).run()
+    longer = {**GRID, "axes": {**GRID["axes"], "epochs": [2, 3, 5, 7, 4]}}
+    Driver(space(longer), tmp_path, world).run()
+    assert_consistent(tmp_path, world)
+    assert len(world.trained) == 4 * 7
+    assert len(records(tmp_path, "trial")) == 20
+
+
+def test_the_weights_of_a_milestone_are_pointed_at_where_they_lie(tmp_path):
+    Driver(space(GRID), tmp_path / "first", World()).run()
+    assert {end["checkpoint"] for end in records(tmp_path / "first", "end")} == {""}
+    lineage = lineages_by_longest(tmp_path / "first")[0]
+    weights = f"lineages/{lineage}/milestones/epoch-0003"
+    (tmp_path / "second" / weights).mkdir(parents=True)
+    Driver(space(GRID), tmp_path / "second", World()).run()
+    found = {end["checkpoint"] for end in records(tmp_path / "second", "end")}
+    assert found == {"", weights}
+
+
+def test_a_ledger_of_another_experiment_is_refused(tmp_path):
+    Driver(space(GRID), tmp_path, World()).run()
+    other = Resolver("mine", {"batch_size": 7}, "d" * 64)
+    with pytest.raises(ConfigError, match=r"study: must hold the same .* study=NAME"):
+        resume(read_records(tmp_path / LEDGER), StudyState((2,)), other.trial)
+    another_set = Resolver("mine", {}, "e" * 64)
+    with pytest.raises(ConfigError, match="study: must hold the same"):
+        resume(read_records(tmp_path / LEDGER), StudyState((2,)), another_set.trial)
+
+
+def test_a_sampled_study_does_not_propose_far_ahead_of_its_slots(tmp_path):
+    content = {**TPE, "axes": {**TPE["axes"], "seed": {"low": 0, "high": 10**6}}}
+    driver = Driver(space(content), tmp_path, World(), num_slots=2)
+    driver.run()
+    still_open = 0
+    for record in driver.records:
+        still_open += {"trial": 1, "end": -1}.get(record["record"], 0)
+        assert still_open <= 2 * driver.num_slots
