@@ -15,11 +15,10 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from orchestrator.machine import AuthFacts, TorchFacts
+from orchestrator.machine import OUR_PACKAGES, AuthFacts, TorchFacts
 
 GIB = 2**30
 INSTALL = "Type: make install"
-OURS = ("datasets", "models", "orchestrator", "search_spaces")
 
 # One slot holds a trial actor, a Train controller and a worker, 0.7-0.8 GB each once torch is
 # imported; Ray's own processes take about 1 GB.
@@ -216,7 +215,7 @@ def check_names(providers: Mapping[str, Sequence[str]]) -> Check:
     Args:
         providers: Distributions by the import name that they install.
     """
-    rivals = sorted({dist for name in OURS for dist in providers.get(name, ())})
+    rivals = sorted({dist for name in OUR_PACKAGES for dist in providers.get(name, ())})
     if rivals:
         remedy = f"Type: .venv/bin/python -m pip uninstall {' '.join(rivals)}"
         found = f"{', '.join(rivals)}: installed, and competes with a folder of ours"
@@ -234,7 +233,7 @@ def check_ours(where: str, folders: Mapping[str, str]) -> Check:
     root = folders.get("orchestrator", "").rpartition("/")[0]
     strange = [
         f"{name} is {folders.get(name) or 'nowhere'}"
-        for name in OURS
+        for name in OUR_PACKAGES
         if not root or folders.get(name) != f"{root}/{name}"
     ]
     if strange:

@@ -15,6 +15,8 @@ LEVELS = {
     "ray.data._internal.progress": logging.ERROR,
     # Misses result.json of each leg: the ledger is the record, Tune's own files are off.
     "ray.tune.analysis.experiment_analysis": logging.ERROR,
+    # After Ctrl-C it advises Tuner.restore; here the same command goes on from the ledger.
+    "ray.tune.tune": logging.ERROR,
 }
 
 

@@ -10,6 +10,7 @@ was. DRIVER.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,6 +102,7 @@ def _train(
         history = _epochs(warm, experiment, key, folder)
     finally:
         warm.stop()
+        shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
     print(*_closing(folder, history), sep="\n")
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from rich.cells import cell_len
 
-from orchestrator.results.atomic_file import replace_file
+from orchestrator.config.storage import write_atomic
 from orchestrator.results.leaderboard_cells import (
     EPOCHS,
     all_paths,
@@ -47,7 +47,7 @@ def write_all(view: StudyView, folder: Path) -> tuple[Path, ...]:
         "leaderboard.json": json_document(view),
     }
     for name, text in texts.items():
-        replace_file(folder / name, text.encode())
+        write_atomic(folder / name, text.encode())
     pictures = {
         "learning_curves.png": plots.learning_curves,
         "experiments.png": plots.experiments,

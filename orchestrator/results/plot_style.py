@@ -13,7 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.results.atomic_file import replace_file
+from orchestrator.config.storage import write_atomic
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_view import StudyView
 
@@ -60,7 +60,7 @@ def save(figure: Any, path: Path) -> None:
         # A name in a script that the font lacks is drawn as boxes; that is no error of ours.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(image, format="png", metadata={"Software": None})
-    replace_file(path, image.getvalue())
+    write_atomic(path, image.getvalue())
 
 
 def title(figure: Any, view: StudyView, words: str) -> None:

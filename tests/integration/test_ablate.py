@@ -164,7 +164,13 @@ def _kill_worker_after_an_epoch(out: Path) -> None:
 
 def test_a_trial_whose_loss_is_not_finite_fails_alone_and_its_slot_lives_on(tmp_path, data, capsys):
     rows = [
-        {"optimizer.name": "sgd", "optimizer.lr": 10.0, "epochs": 9},
+        # With a decay of 1 every step multiplies each weight by -9: it must overflow.
+        {
+            "optimizer.name": "sgd",
+            "optimizer.lr": 10.0,
+            "optimizer.weight_decay": 1.0,
+            "epochs": 20,
+        },
         {"optimizer.name": "adam", "optimizer.lr": 0.001, "epochs": 1},
     ]
     space = space_file(tmp_path, kind="rows", rows=rows)

@@ -15,12 +15,15 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
-    """Runs the command once, in the environment of a user who set nothing."""
-    environment = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
+    """Runs the command once, for a user who set nothing but has another `datasets` at hand."""
+    rival = tmp_path_factory.mktemp("elsewhere")
+    (rival / "datasets").mkdir()
+    (rival / "datasets" / "__init__.py").write_text("")
+    kept = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
     run = subprocess.run(
         [sys.executable, "-m", "orchestrator.doctor", "format=json", "address=local"],
         cwd=ROOT,
-        env=environment,
+        env=kept | {"PYTHONPATH": str(rival)},
         capture_output=True,
         text=True,
         timeout=500,

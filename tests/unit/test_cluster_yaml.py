@@ -7,6 +7,9 @@ import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from orchestrator.config.command_line import parse
+from orchestrator.config.commands import AblateConfig
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -95,6 +98,14 @@ def test_prepared_data_and_runs_are_on_storage_that_every_node_mounts(prepared):
     assert any(
         "$RAY_HEAD_IP:/mnt/fer /mnt/fer" in line for line in prepared["worker_setup_commands"]
     )
+
+
+def test_the_command_in_its_head_is_one_that_ablate_takes():
+    text = (ROOT / "cluster.yaml").read_text()
+    words = text.partition("python -m orchestrator.ablate ")[2].splitlines()[0].split()
+    config = parse(AblateConfig, words, command="", description="", examples=())
+    assert (config.out, config.space) == ("/mnt/fer/runs", "paper")
+    assert config.data.path.startswith("/mnt/fer/prepared/")
 
 
 def test_it_names_no_account_image_or_network_of_anybody(written):

@@ -11,7 +11,7 @@ from torch import nn
 
 import models
 from models import baseline, main
-from models.initialise import initialise, layer_seed
+from models.initialise import CLASSIFIER_STD, initialise, layer_seed
 from models.vgg16 import scaled
 
 ROOT = Path(models.__file__).parents[1]
@@ -148,7 +148,7 @@ def test_hidden_layers_start_as_he_normal_and_the_classifier_near_zero():
     for name, layer in model.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fan_in = layer.weight[0].numel()
-            expected = 0.01 if name == "classifier" else (2 / fan_in) ** 0.5
+            expected = CLASSIFIER_STD if name == "classifier" else (2 / fan_in) ** 0.5
             # 6,144 numbers in the smallest hidden tensor but one: 5 % is over four sigmas.
             tolerance = 0.15 if layer.weight.numel() < 5000 else 0.05
             assert float(layer.weight.detach().std()) == pytest.approx(expected, rel=tolerance), (

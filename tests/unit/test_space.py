@@ -25,17 +25,23 @@ def space(**content) -> Space:
         ({"kind": "grid", "axes": {"seed": [1]}, "points": [{"seed": 1}]}, "points: must be given"),
         ({"kind": "grid", "axes": {"optimizer.lr": LR}}, "axes.optimizer.lr: must list its values"),
         ({"kind": "grid", "axes": {"seed": []}}, "axes.seed: must have at least one value"),
-        ({"kind": "grid", "axes": {"data.path": ["a"]}}, "axes.data.path: must be the same for all"),
+        (
+            {"kind": "grid", "axes": {"data.path": ["a"]}},
+            "axes.data.path: must be the same for all",
+        ),
         ({"kind": "rows", "rows": [{"resources.workers": 2}]}, "must be the same for all trials"),
         ({"kind": "grid", "axes": {"seed": [1]}, "base": {"seed": 2}}, "base.seed: must not be an"),
         ({"kind": "rows", "rows": [{"seed": 1}], "base": {"seed": 2}}, "base.seed: must not be an"),
-        ({"kind": "grid", "axes": {"seed": [1, 2, 1]}}, "axes.seed: must not repeat a trial or val"),
+        (
+            {"kind": "grid", "axes": {"seed": [1, 2, 1]}},
+            "axes.seed: must not repeat a trial or val",
+        ),
         ({"kind": "rows", "rows": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, "rows: must not repeat"),
         ({"kind": "gird", "axes": {"seed": [1]}}, "kind: must be one of rows, grid, tpe, random"),
         ({"kind": "grid", "axes": {"seed": [1]}, "qestion": "?"}, "Did you mean 'question'?"),
         ({"kind": "grid", "axes": {"seed": [None]}}, "axes.seed[0]: must be text or a whole"),
         ({"kind": "grid", "axes": {"seed": [float("nan")]}}, "axes.seed[0]: must be text or a"),
-        ({"kind": "grid", "axes": {"seed": [1]}, "question": ""}, "question: must have at least"),
+        ({"kind": "grid", "axes": {"seed": [1]}, "question": ""}, "question: must not be empty"),
     ],
 )
 def test_every_rule_is_enforced_in_one_line_that_names_the_place(content, message):
@@ -53,7 +59,7 @@ def test_every_rule_is_enforced_in_one_line_that_names_the_place(content, messag
         ({"low": 0, "high": 1, "log": True}, "low: must be > 0 for a log axis; got 0"),
         ({"low": 1, "high": 9, "log": True, "step": 1}, "step: must not be given for a log axis"),
         ({"low": 1, "high": 9, "step": 0}, "step: must be > 0; got 0"),
-        ({"low": 1}, "high: required"),
+        ({"low": 1}, "high: is required"),
     ],
 )
 def test_every_rule_of_a_range_is_enforced(axis, message):
@@ -122,7 +128,10 @@ def test_a_sampled_space_lists_nothing():
         ({"kind": "grid", "axes": {"epochs": [9, 3]}}, (3, 9)),
         ({"kind": "rows", "rows": [{"seed": 1}, {"epochs": 3}, {"epochs": 9}]}, (3, 7, 9)),
         ({"kind": "tpe", "trials": 1, "axes": {"epochs": {"low": 2, "high": 4}}}, (2, 3, 4)),
-        ({"kind": "tpe", "trials": 1, "axes": {"epochs": {"low": 5, "high": 16, "step": 5}}}, (5, 10, 15)),
+        (
+            {"kind": "tpe", "trials": 1, "axes": {"epochs": {"low": 5, "high": 16, "step": 5}}},
+            (5, 10, 15),
+        ),
         ({"kind": "random", "trials": 1, "axes": {"epochs": [4, 2]}}, (2, 4)),
     ],
 )
