@@ -20,11 +20,16 @@ from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
+from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
-from orchestrator.embedded import IMAGE_PX, embedded_dataset, find_dataset
+from orchestrator.embedded import (
+    IMAGE_PX,
+    check_embedded_protocol,
+    embedded_dataset,
+    find_dataset,
+)
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
-from orchestrator.quiet import quiet_libraries
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.study_fold import StudyFold
@@ -33,7 +38,14 @@ from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_ma
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
 from orchestrator.tuning.lineages import StudyState
-from orchestrator.tuning.plan import Resolver, check_space, load_space, value_at, whole_paths
+from orchestrator.tuning.plan import (
+    Resolver,
+    check_space,
+    listed_spaces,
+    load_space,
+    value_at,
+    whole_paths,
+)
 from orchestrator.tuning.proposals import Proposals
 from orchestrator.tuning.study import Study, past_trials, resume
 
@@ -68,21 +80,28 @@ class _Job:
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
-        return StudyState(self.space.epochs_choices(self.config.epochs))
+        listed = self.space.num_listed()
+        return StudyState(() if listed else self.space.epochs_choices(self.config.epochs))
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
-    config = parse(AblateConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    config = parse(
+        AblateConfig,
+        argv,
+        command=COMMAND,
+        description=f"{DESCRIPTION} Spaces here: {listed_spaces()}.",
+        examples=EXAMPLES,
+    )
     space = load_space(config.space)
     config = _over_base(config, space)
+    if is_private(config.address):  # before the data set is read, which can take a while
+        plan_slots([this_machine()], config.resources, 1)
     dataset = find_dataset(config.data.path, config.out)
     experiments = _check(config, space, dataset)
-    if is_private(config.address):
-        plan_slots([this_machine()], config.resources, len(experiments))
-        if config.dry_run and dataset is not None:
-            _say_plan(_job(config, space, experiments, dataset), [this_machine()])
-            return 0
+    if config.dry_run and dataset is not None and is_private(config.address):
+        _say_plan(_job(config, space, experiments, dataset), [this_machine()])
+        return 0
     with connect(config.address) as cluster:
         dataset = dataset or embedded_dataset(config.out)
         return _ablate(_job(config, space, experiments, dataset), cluster)
@@ -137,32 +156,12 @@ def _study(job: _Job, ledger: Ledger, screen: _Screen, capacity: SlotCapacity) -
 
 def _train(job: _Job, study: Study, capacity: SlotCapacity) -> None:
     """Reads the data once and lets Tune run the slots."""
-    # torch and Ray's libraries take seconds to import: not before the plan has been said.
-    from orchestrator.ingest.reading import read_training_data
-    from orchestrator.training.warm_run import SlotPlan
+    from orchestrator.slots import ready_slots
     from orchestrator.tuning.tune_run import run_study
 
-    quiet_libraries()
-
-    data = read_training_data(
-        job.dataset,
-        protocol=job.config.data.protocol,
-        train_per_class=job.config.data.train_per_class,
-        validation_per_class=job.config.data.validation_per_class,
-    )
     resources = job.config.resources
-    plan = SlotPlan(
-        workers=capacity.workers,
-        cpus_per_worker=capacity.cpus_per_worker,
-        gpus_per_worker=capacity.gpus_per_worker,
-        image_shape=job.dataset.image_shape,
-        num_classes=len(job.dataset.classes),
-        sizes=data.sizes,
-        device_budget_gib=resources.device_budget_gib,
-        start_timeout_s=resources.start_timeout_s,
-        storage=job.folder / ".ray",
-    )
-    run_study(study, plan, data.datasets, num_slots=capacity.slots, restarts=resources.restarts)
+    plan, datasets = ready_slots(job.dataset, job.config.data, capacity, resources, job.folder)
+    run_study(study, plan, datasets, num_slots=capacity.slots, restarts=resources.restarts)
 
 
 class _Screen:
@@ -219,6 +218,7 @@ def _check(
     """Everything that can be wrong with the command and shows without training."""
     resolver = Resolver(config.space, _given(config), dataset_fingerprint="")
     if dataset is None:
+        check_embedded_protocol(config.data.protocol)
         return check_space(space, resolver, image_size=IMAGE_PX, num_classes=len(EMOTIONS))
     check_protocol(dataset, config.data.protocol)
     return check_space(
@@ -227,7 +227,7 @@ def _check(
 
 
 def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
-    """The same for the same space, fixed values and data: that is how a study is found again."""
+    """The same for the same name of a space, fixed values and data: so a study is found again."""
     parts = {"given": _given(config), "dataset": dataset.fingerprint}
     return f"{Path(config.space).stem}-{fingerprint(parts)[:8]}"
 
@@ -271,7 +271,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
 
 
 def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
-    folder = _short(job.folder)
+    folder = as_typed(job.folder)
     if job.config.data.path == EMBEDDED:
         print(*ABOUT_EMBEDDED, "", sep="\n")
     lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
@@ -284,12 +284,6 @@ def _exit_status(view: StudyView) -> int:
     if view.count("queued") + view.count("running"):
         return INTERRUPTED
     return FAILED if view.count("failed") else 0
-
-
-def _short(path: Path) -> Path:
-    """As the user would type it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 if __name__ == "__main__":

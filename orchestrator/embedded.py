@@ -9,12 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 
 from orchestrator.config.commands import PrepareConfig
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED
 from orchestrator.ingest.dataset import PreparedDataset, open_dataset
 from orchestrator.ingest.manifest import FILE_NAME
 from orchestrator.prepare import prepare
 
 IMAGE_PX = 48
+PROTOCOLS = ("group", "random")
 
 
 def find_dataset(path: str, out: str) -> PreparedDataset | None:
@@ -38,3 +40,16 @@ def embedded_dataset(out: str) -> PreparedDataset:
 
 def _folder(out: str) -> Path:
     return Path(out).absolute() / EMBEDDED
+
+
+def check_embedded_protocol(protocol: str) -> None:
+    """Refuse a protocol that drawn faces do not have, before they are drawn.
+
+    Raises:
+        ConfigError: names those there are.
+    """
+    if protocol not in PROTOCOLS:
+        raise ConfigError(
+            f"data.protocol: embedded has no official splits; got {protocol!r}. "
+            f"Choices: {', '.join(PROTOCOLS)}."
+        )

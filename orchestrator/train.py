@@ -24,19 +24,23 @@ from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
-from orchestrator.config.storage import write_atomic, write_json
+from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
 from orchestrator.config.validate import read_yaml, to_dict
-from orchestrator.embedded import IMAGE_PX, embedded_dataset, find_dataset
+from orchestrator.embedded import (
+    IMAGE_PX,
+    check_embedded_protocol,
+    embedded_dataset,
+    find_dataset,
+)
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
-from orchestrator.quiet import quiet_libraries
 from orchestrator.results.plots import learning_curve
-from orchestrator.tuning.capacity import SlotCapacity, plan_slots, this_machine
+from orchestrator.tuning.capacity import plan_slots, this_machine
 from orchestrator.tuning.lineages import lineage_key
-from orchestrator.tuning.plan import model_problems, with_absolute_weights
+from orchestrator.tuning.plan import model_problems, with_absolute_paths
 
 if TYPE_CHECKING:
-    from orchestrator.training.warm_run import WarmRun
+    from orchestrator.training.steady_run import SteadyRun
 
 COMMAND = "python -m orchestrator.train"
 DESCRIPTION = "Trains one experiment and leaves a run folder with checkpoints and curves."
@@ -51,89 +55,74 @@ Metrics = Mapping[str, Any]
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(TrainConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
-    experiment = Experiment.model_validate(
-        {name: getattr(config, name) for name in Experiment.model_fields}
+    if is_private(config.address):  # before the data set is read, which can take a while
+        plan_slots([this_machine()], config.resources, 1)
+    experiment = with_absolute_paths(
+        Experiment.model_validate({name: getattr(config, name) for name in Experiment.model_fields})
     )
     dataset = find_dataset(config.data.path, config.out)
-    experiment = with_absolute_weights(experiment)
     _check(experiment, dataset)
-    if is_private(config.address):
-        plan_slots([this_machine()], config.resources, 1)
     with connect(config.address):
         dataset = dataset or embedded_dataset(config.out)
-        capacity = plan_slots(nodes(), config.resources, 1)
-        _train(config, experiment, dataset, capacity)
+        key = lineage_key(experiment, dataset.fingerprint)
+        name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
+        folder = Path(config.out).absolute() / name
+        with exclusive(folder, "name"):
+            _train(config, experiment, dataset, folder)
     return 0
 
 
 def _train(
-    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, capacity: SlotCapacity
+    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path
 ) -> None:
     """Trains to the asked epoch and writes the run folder as it goes."""
-    from orchestrator.ingest.reading import read_training_data
-    from orchestrator.training.warm_run import SlotPlan, WarmRun
+    from orchestrator.slots import ready_slots
+    from orchestrator.training.steady_run import SteadyRun, Task
 
-    quiet_libraries()
-    key = lineage_key(experiment, dataset.fingerprint)
-    name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
-    folder = Path(config.out).absolute() / name
+    resources = config.resources
+    capacity = plan_slots(nodes(), resources, 1)
     _write_facts(folder, experiment)
-    print(f"run         {folder}")
-    data = read_training_data(
-        dataset,
-        protocol=experiment.data.protocol,
-        train_per_class=experiment.data.train_per_class,
-        validation_per_class=experiment.data.validation_per_class,
+    print(f"run         {as_typed(folder)}", flush=True)
+    plan, datasets = ready_slots(dataset, experiment.data, capacity, resources, folder)
+    task = Task(
+        experiment=to_dict(experiment),
+        lineage=lineage_key(experiment, dataset.fingerprint),
+        folder=str(folder / "checkpoints"),
+        milestones=(),
+        keep_best=True,
     )
-    plan = SlotPlan(
-        workers=capacity.workers,
-        cpus_per_worker=capacity.cpus_per_worker,
-        gpus_per_worker=capacity.gpus_per_worker,
-        image_shape=dataset.image_shape,
-        num_classes=len(dataset.classes),
-        sizes=data.sizes,
-        device_budget_gib=config.resources.device_budget_gib,
-        start_timeout_s=config.resources.start_timeout_s,
-        storage=folder / ".ray",
-    )
-    warm = WarmRun(name, plan, data.datasets)
+    steady = SteadyRun(folder.name, plan, datasets, resources.restarts)
+    steady.take(task, known_epoch=0)
     try:
-        warm.wait_ready()
-        history = _epochs(warm, experiment, key, folder)
+        history = _epochs(steady, experiment.epochs, folder)
     finally:
-        warm.stop()
+        steady.stop()
         shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
     print(*_closing(folder, history), sep="\n")
 
 
-def _epochs(warm: WarmRun, experiment: Experiment, key: str, folder: Path) -> list[Metrics]:
+def _epochs(steady: SteadyRun, epochs: int, folder: Path) -> list[Metrics]:
     """Begins or goes on, and reports each epoch to the terminal and to metrics.jsonl."""
-    begun = warm.ask(
-        {
-            "kind": "begin",
-            "experiment": to_dict(experiment),
-            "lineage": key,
-            "folder": str(folder / "checkpoints"),
-            "milestones": [],
-            "keep_best": True,
-        }
-    )
+    begun = steady.begin()
+    trained = len(begun["history"])
     print(begun["weights"], f"precision   {begun['precision']}", "", sep="\n", flush=True)
-    history: list[Metrics] = list(begun["history"])
-    if history:
-        print(f"resuming    {len(history)} of {experiment.epochs} epochs are trained already")
-    _write_metrics(folder, history)
-    while len(history) < experiment.epochs:
-        history.append(warm.ask({"kind": "epoch"})["metrics"])
+    if trained:
+        print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
+    history: list[Metrics] = []
+    while len(history) < max(epochs, trained):
+        history.append(steady.next_epoch())
         _write_metrics(folder, history)
-        print(_epoch_line(history[-1], experiment.epochs), flush=True)
-    return history[: experiment.epochs]
+        if len(history) > trained:
+            print(_epoch_line(history[-1], epochs), flush=True)
+    return history
 
 
 def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
     image_px, num_classes = IMAGE_PX, len(EMOTIONS)
-    if dataset is not None:
+    if dataset is None:
+        check_embedded_protocol(experiment.data.protocol)
+    else:
         check_protocol(dataset, experiment.data.protocol)
         image_px, num_classes = dataset.image_shape[0], len(dataset.classes)
     problems = model_problems(experiment, image_px, num_classes)
@@ -176,16 +165,22 @@ def _epoch_line(metrics: Metrics, epochs: int) -> str:
 
 def _closing(folder: Path, history: Sequence[Metrics]) -> tuple[str, ...]:
     best = max(history, key=lambda metrics: metrics["val_macro_f1"])
-    here = Path.cwd()
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    shown = as_typed(folder)
+    more = f"--config {shown}/config.yaml out={as_typed(folder.parent)} name={folder.name}"
     return (
         "",
-        f"best        epoch {best['epoch']}: validation macro-F1 {best['val_macro_f1']:.4f}, "
-        f"{shown}/checkpoints/best",
-        f"last        epoch {history[-1]['epoch']}: validation macro-F1 "
-        f"{history[-1]['val_macro_f1']:.4f}, {shown}/checkpoints/last",
+        _checkpoint_line("best", best, shown),
+        _checkpoint_line("last", history[-1], shown),
         f"curves      {shown}/learning_curve.png",
-        f"next        {COMMAND} --config {shown}/config.yaml --epochs {len(history) + 10}",
+        f"next        {COMMAND} {more} --epochs {len(history) + 10}",
+    )
+
+
+def _checkpoint_line(kind: str, metrics: Metrics, shown: Path) -> str:
+    epoch = metrics["epoch"]
+    return (
+        f"{kind:12}epoch {epoch}: validation macro-F1 {metrics['val_macro_f1']:.4f}, "
+        f"{shown}/checkpoints/{kind}/epoch-{epoch:04d}"
     )
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 
 from orchestrator.config.experiment import Experiment, Resources
-from orchestrator.config.section import Count, Flag, Number, Section
+from orchestrator.config.section import Count, Flag, LocalPath, Number, Section
 
 Address = Annotated[
     str,
@@ -26,7 +26,7 @@ class PrepareConfig(Section):
 
     dataset: Annotated[str, Field(description="an adapter: a file of datasets/")] = "synthetic"
     source: Annotated[str, Field(description="where the raw data lies (file or folder)")] = ""
-    out: Annotated[str, Field(min_length=1, description="folder to write")] = "prepared/synthetic"
+    out: Annotated[LocalPath, Field(description="folder to write")] = "prepared/synthetic"
     name: Annotated[str, Field(description="name of the set; '' = the folder's")] = ""
     options: Annotated[
         dict[str, str | int | float | bool],
@@ -69,7 +69,7 @@ class TrainConfig(Experiment):
     """Train one experiment."""
 
     resources: Resources = Resources()
-    out: Annotated[str, Field(min_length=1, description="folder that holds run folders")] = "runs"
+    out: Annotated[LocalPath, Field(description="folder that holds run folders")] = "runs"
     name: Annotated[
         str, Field(pattern=r"^[\w.-]*$", description="run folder's name; '' = from the experiment")
     ] = ""
@@ -83,7 +83,7 @@ class AblateConfig(Experiment):
         str, Field(min_length=1, description="a file of search_spaces/ or a path to a YAML file")
     ] = "quickstart"
     resources: Resources = Resources()
-    out: Annotated[str, Field(min_length=1, description="folder that holds study folders")] = "runs"
+    out: Annotated[LocalPath, Field(description="folder that holds study folders")] = "runs"
     study: Annotated[
         str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
     ] = ""

@@ -25,7 +25,24 @@ class OrchestratorError(Exception):
 
 
 class TrainingError(OrchestratorError):
-    """One experiment cannot go on: its loss is not finite, or it does not fit the memory."""
+    """One experiment cannot go on; the workers are ready for another.
+
+    Args:
+        message: In house form.
+        final: Whether the same experiment must fail again (its loss is not finite), rather than
+            fare better elsewhere (it does not fit this memory, a file was missing).
+    """
+
+    def __init__(self, message: str, final: bool = True) -> None:
+        super().__init__(message, final)
+
+    @property
+    def final(self) -> bool:
+        """Whether trying again is of no use."""
+        return bool(self.args[1])
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class SlotError(OrchestratorError):

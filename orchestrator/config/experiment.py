@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.section import Count, Flag, Number, Section
+from orchestrator.config.section import Count, Flag, LocalPath, Number, Section
 
 EMBEDDED = "embedded"
 
@@ -20,9 +20,8 @@ class Data(Section):
     """Which prepared data set, and which of its split protocols."""
 
     path: Annotated[
-        str,
+        LocalPath,
         Field(
-            min_length=1,
             description="folder written by `prepare`, or 'embedded' for the drawn faces",
         ),
     ] = EMBEDDED
@@ -138,7 +137,7 @@ class Experiment(Section):
     model: Model = Model()
     optimizer: Optimizer = Adam()
     augmentation: Augmentation = Augmentation()
-    epochs: Annotated[Count, Field(le=10_000, description="passes over the training split")] = 20
+    epochs: Annotated[Count, Field(le=9999, description="passes over the training split")] = 20
     batch_size: Annotated[
         Count, Field(le=65_536, description="images per step over all workers (global batch)")
     ] = 256
@@ -148,7 +147,9 @@ class Experiment(Section):
     ] = 0
     precision: Annotated[
         Literal["auto", "fp32", "bf16"],
-        Field(description="auto = bf16 autocast where the processor has it, else fp32"),
+        Field(
+            description="auto = bf16 autocast where the processor has it, else fp32 (tf32 on GPUs)"
+        ),
     ] = "auto"
 
 
@@ -156,7 +157,7 @@ class Resources(Section):
     """What one trial may use of the cluster; every trial gets the same."""
 
     workers: Annotated[
-        Count, Field(le=1024, description="data-parallel workers per trial (Ray Train)")
+        Count, Field(le=64, description="data-parallel workers per trial (Ray Train)")
     ] = 1
     cpus_per_worker: Annotated[
         Count, Field(ge=0, le=1024, description="CPU cores per worker; 0 = as many as fit")
@@ -165,8 +166,8 @@ class Resources(Section):
         Number | None,
         Field(
             ge=0,
-            le=16,
-            description="GPUs per worker; fractions share one GPU; null = 1 where there are GPUs",
+            le=1,
+            description="GPUs per worker; a fraction shares one GPU; null = 1 where there are GPUs",
         ),
     ] = None
     slots: Annotated[
@@ -189,8 +190,10 @@ class Resources(Section):
     ] = 2
 
     @model_validator(mode="after")
-    def _whole_gpus_above_one(self) -> Resources:
-        gpus = self.gpus_per_worker
-        if gpus is not None and gpus > 1 and not gpus.is_integer():
-            raise ValueError(f"gpus_per_worker: must be whole above 1 (Ray's rule); got {gpus:g}")
+    def _one_gpu_for_each_of_several_workers(self) -> Resources:
+        if self.workers > 1 and self.gpus_per_worker and self.gpus_per_worker < 1:
+            raise ValueError(
+                "gpus_per_worker: must be 0 or 1 for several workers, as NCCL refuses two on one "
+                f"GPU; got {self.gpus_per_worker:g} for {self.workers}. Set workers=1"
+            )
         return self

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -24,6 +24,16 @@ Count = Annotated[int, Field(ge=1)]
 
 Flag = Annotated[bool, Field()]
 """true or false, or these words as text; not 1, 0, "yes" or "on"."""
+
+
+def _no_address(path: str) -> str:
+    if "://" in path:
+        raise ValueError(f"must be a path on this machine or a mounted file system; got {path!r}")
+    return path
+
+
+LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
+"""A path; an address such as s3://... would quietly become a local folder `s3:`."""
 
 
 def _guarded(node: Any) -> Any:

@@ -113,7 +113,9 @@ class Space(Section):
     def _point_problem(self) -> str:
         for number, point in enumerate(self.points):
             for path, value in point.items():
-                if path in self.axes and not _holds(self.axes[path], value):
+                if path not in self.axes:
+                    return f"points[{number}].{path}: must be an axis; got none of that path"
+                if not _holds(self.axes[path], value):
                     return f"points[{number}].{path}: must lie on its axis; got {value!r}. Widen the axis"
         return ""
 

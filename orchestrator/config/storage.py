@@ -1,4 +1,4 @@
-"""Files that are either whole or not there: the only way we write state.
+"""Files that are either whole or not there, and folders that one process holds.
 
 PURE, local paths and network file systems with atomic rename. A reader never sees half a
 file; a killed writer leaves at most a temporary one behind.
@@ -6,13 +6,18 @@ file; a killed writer leaves at most a temporary one behind.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
+from orchestrator.config.errors import ConfigError
+
 CHUNK_BYTES = 2**20
+LOCK = ".lock"
 KEPT_FOR_RESUME = 2
 """Resume points of a training: the newest, and one before it should that be damaged."""
 
@@ -44,3 +49,32 @@ def sha256_of(path: Path) -> str:
         while chunk := file.read(CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def as_typed(path: Path) -> Path:
+    """The path as a user in this folder would type it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
+
+
+@contextmanager
+def exclusive(folder: Path, name: str) -> Iterator[None]:
+    """Hold a folder for one process; the system lets go of it when the process ends.
+
+    Args:
+        folder: made if it is not there.
+        name: the field that names the folder, for the message.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(
+                f"{name}: only one process may work on a folder; another holds {folder}. "
+                f"Wait for it or end it, or choose another name with {name}=NAME"
+            ) from error
+        yield

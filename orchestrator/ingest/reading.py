@@ -14,10 +14,12 @@ from typing import TypedDict
 
 import numpy as np
 import pyarrow as pa
+import ray
 import ray.data
 import ray.train
 from ray.data import DataIterator, Dataset, NodeIdStr
 
+from orchestrator.config.errors import OrchestratorError
 from orchestrator.ingest.dataset import PreparedDataset, read_split_index
 from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
 
@@ -68,7 +70,9 @@ def read_training_data(
 
     Raises:
         DatasetError: no such protocol, or an empty split.
+        OrchestratorError: no CPU of the cluster is free.
     """
+    _refuse_without_cpu()
     limits = {"train": train_per_class, "validation": validation_per_class}
     rows = {
         split: select_rows(dataset, protocol, split, limit, seed) for split, limit in limits.items()
@@ -80,6 +84,16 @@ def read_training_data(
             for split, chosen in rows.items()
         },
     )
+
+
+def _refuse_without_cpu() -> None:
+    """Ray Data waits for ever, silently, for a CPU that other jobs hold."""
+    free = ray.available_resources().get("CPU", 0)
+    if free < 1:
+        raise OrchestratorError(
+            f"cluster: must have a free CPU to read the data with; got {free:g}. Wait for other "
+            "jobs, or end them"
+        )
 
 
 def select_rows(

@@ -80,13 +80,10 @@ def collect_shard(
     columns = pa.concat_tables([part.drop_columns(["image"]) for part in parts])
     fits = images.nbytes <= budget_gib * GIB
     home = device if fits else torch.device("cpu")
-    tensor = torch.from_numpy(images)
-    if not fits and device.type == "cuda":
-        tensor = tensor.pin_memory()
     labels = torch.from_numpy(_column(columns, "label"))
     groups = torch.from_numpy(_column(columns, "group_index"))
     return Shard(
-        images=tensor.to(home),
+        images=torch.from_numpy(images).to(home),
         labels=labels.to(device),
         row_ids=_column(columns, "row_id"),
         ranks=_column(columns, "rank"),
@@ -94,6 +91,11 @@ def collect_shard(
         num_rows=num_rows,
         num_groups=num_groups,
     )
+
+
+def device_gib(shard: Shard, device: torch.device) -> float:
+    """What the shard's images take of the device's memory, GiB."""
+    return shard.images.nbytes / GIB if shard.images.device.type == device.type else 0.0
 
 
 def epoch_batches(
@@ -117,9 +119,12 @@ def rows_in_order(shard: Shard, *, batch_size: int, device: torch.device) -> Ite
 def _take(shard: Shard, rows: Int64s, num_rows_global: int, device: torch.device) -> Batch:
     index = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
     on_device = index.to(device, non_blocking=True)
-    images = shard.images.index_select(0, index.to(shard.images.device, non_blocking=True))
+    if shard.images.device == on_device.device:
+        images = shard.images.index_select(0, on_device)
+    else:
+        images = _staged(shard.images, index).to(device, non_blocking=True)
     return Batch(
-        images_BCHW=images.to(device, non_blocking=True).permute(0, 3, 1, 2).float().div_(255),
+        images_BCHW=images.permute(0, 3, 1, 2).float().div_(255),
         labels_B=shard.labels.index_select(0, on_device),
         groups_B=shard.groups.index_select(0, on_device),
         row_ids=shard.row_ids[rows],
@@ -127,8 +132,15 @@ def _take(shard: Shard, rows: Int64s, num_rows_global: int, device: torch.device
     )
 
 
+def _staged(images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    """Gather rows of host memory into pinned memory, from where a GPU copies by itself."""
+    shape = (len(index), *images.shape[1:])
+    staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    return torch.index_select(images, 0, index, out=staging)
+
+
 def _pixels(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """The image column as (N, H, W, C), without a copy of what Ray's object store shares."""
+    """The image column as (N, H, W, C)."""
     size = int(np.prod(image_shape))
     parts = []
     for chunk in table.column("image").chunks:

@@ -62,7 +62,7 @@ class Training:
 
 def replicate(model: nn.Module, device: torch.device) -> nn.Module:
     """Wrap for gradient exchange if there are other workers."""
-    if _num_workers() == 1:
+    if num_workers() == 1:
         return model
     device_ids = [device] if device.type == "cuda" else None
     return DistributedDataParallel(
@@ -120,7 +120,7 @@ def _train_step(training: Training, batch: Batch, epoch: int) -> tuple[torch.Ten
     loss_sum, logits_BK = _forward(training, images, batch.labels_B)
     # DDP averages gradients over workers; each holds another number of rows. This scale makes
     # the average the gradient of the mean over the rows of the global batch, exactly.
-    loss = loss_sum * (_num_workers() / batch.num_rows_global)
+    loss = loss_sum * (num_workers() / batch.num_rows_global)
     loss.backward()  # type: ignore[no-untyped-call]
     training.optimizer.step()
     return loss_sum.detach(), logits_BK.detach()
@@ -147,7 +147,8 @@ def evaluate(training: Training, shard: Shard, num_classes: int) -> Metrics:
 
     Returns:
         `val_loss`, `val_accuracy`, `val_macro_f1` with its interval `val_macro_f1_low` and
-        `_high` (bootstrap over groups), `val_class_f1` and `val_confusion` (rows: true class).
+        `_high` (bootstrap over groups), `val_class_f1` and `val_confusion` (rows: true class);
+        nothing on workers other than the leader.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -175,7 +176,8 @@ def evaluate(training: Training, shard: Shard, num_classes: int) -> Metrics:
             f"loss: must be finite; got {mean_loss} on validation after epoch {training.epoch}. "
             "Lower optimizer.lr"
         )
-    return _evaluation_metrics(counts.cpu().numpy(), mean_loss)
+    # The interval takes seconds where there are many groups: the leader alone reports it.
+    return _evaluation_metrics(counts.cpu().numpy(), mean_loss) if rank() == 0 else {}
 
 
 def _evaluation_metrics(confusion_GKK: np.ndarray, loss: float) -> Metrics:
@@ -218,14 +220,14 @@ class _Sums:
 
     def first_bad_step(self) -> tuple[int, int] | None:
         """(step, rank) of the earliest non-finite loss over all workers, the same on each."""
-        worker = torch.stack([self._bad_step, self._bad_step.new_tensor(_rank())])
-        gathered = [torch.zeros_like(worker) for _ in range(_num_workers())]
-        if _num_workers() > 1:
+        worker = torch.stack([self._bad_step, self._bad_step.new_tensor(rank())])
+        gathered = [torch.zeros_like(worker) for _ in range(num_workers())]
+        if num_workers() > 1:
             dist.all_gather(gathered, worker)
         else:
             gathered = [worker]
-        step, rank = min((int(pair[0]), int(pair[1])) for pair in gathered)
-        return None if step == torch.iinfo(torch.int64).max else (step, rank)
+        step, of_rank = min((int(pair[0]), int(pair[1])) for pair in gathered)
+        return None if step == torch.iinfo(torch.int64).max else (step, of_rank)
 
 
 def _refuse_non_finite(sums: _Sums, training: Training, epoch: int) -> None:
@@ -244,25 +246,27 @@ def _seed_dropout(training: Training, epoch: int) -> None:
 
     It is the one use of torch's global generator.
     """
-    state = mix(training.seed, epoch, np.array([_rank()], dtype=np.int64))[0]
+    state = mix(training.seed, epoch, np.array([rank()], dtype=np.int64))[0]
     torch.manual_seed(int(state >> np.uint64(1)))
 
 
 def _share_buffers(model: nn.Module) -> None:
     """Give every worker the leader's batch-norm statistics: all then evaluate one model."""
-    if _num_workers() > 1:
+    if num_workers() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
 
 
 def _sum_over_workers(tensor: torch.Tensor) -> None:
-    if _num_workers() > 1:
+    if num_workers() > 1:
         dist.all_reduce(tensor)
 
 
-def _num_workers() -> int:
+def num_workers() -> int:
+    """Workers that train together; 1 where there is no process group."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
-def _rank() -> int:
+def rank() -> int:
+    """This worker's place among them; 0 is the leader."""
     return dist.get_rank() if dist.is_initialized() else 0

@@ -11,6 +11,7 @@ import asyncio
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 Command = dict[str, Any]
 Answer = dict[str, Any]
@@ -22,7 +23,14 @@ class Mailbox:
     def __init__(self) -> None:
         self._commands: list[Command] = []
         self._answers: list[Answer] = []
+        self._joined: set[int] = set()
         self._changed = asyncio.Condition()
+
+    async def join(self, rank: int) -> bool:
+        """Whether this is the first worker of its rank: another has no part in the commands."""
+        first = rank not in self._joined
+        self._joined.add(rank)
+        return first
 
     async def put(self, command: Command) -> int:
         """Append a command; returns its number."""
@@ -51,5 +59,7 @@ class Mailbox:
 
 
 def open_mailbox() -> ray.actor.ActorHandle:
-    """Start a mailbox; it ends with the process that opened it."""
-    return ray.remote(Mailbox).options(num_cpus=0, max_restarts=0).remote()
+    """Start a mailbox on this node; it ends with the process that opened it."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    options = {"num_cpus": 0, "max_restarts": 0, "scheduling_strategy": here}
+    return ray.remote(Mailbox).options(**options).remote()

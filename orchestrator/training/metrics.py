@@ -14,6 +14,8 @@ Counts = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
 
 NUM_RESAMPLES = 1000
+RESAMPLES_AT_ONCE = 50
+"""Bounds the memory where every row is a group of its own."""
 CONFIDENCE = 0.95
 
 
@@ -59,12 +61,13 @@ def macro_f1_interval(confusion_GKK: Counts, *, seed: int = 0) -> tuple[float, f
     """
     num_groups, num_classes, _ = confusion_GKK.shape
     generator = np.random.default_rng(seed)
-    weights = generator.multinomial(
-        num_groups, np.full(num_groups, 1 / num_groups), size=NUM_RESAMPLES
-    )
     flat = confusion_GKK.reshape(num_groups, -1).astype(np.float64)
-    resampled = (weights.astype(np.float64) @ flat).reshape(-1, num_classes, num_classes)
-    scores = class_f1(resampled).mean(axis=-1)
+    even = np.full(num_groups, 1 / num_groups)
+    scores = []
+    for _ in range(NUM_RESAMPLES // RESAMPLES_AT_ONCE):
+        weights = generator.multinomial(num_groups, even, size=RESAMPLES_AT_ONCE)
+        resampled = (weights.astype(np.float64) @ flat).reshape(-1, num_classes, num_classes)
+        scores.append(class_f1(resampled).mean(axis=-1))
     tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(scores, [tail, 1 - tail])
+    low, high = np.quantile(np.concatenate(scores), [tail, 1 - tail])
     return float(low), float(high)

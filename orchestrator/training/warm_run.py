@@ -14,10 +14,15 @@ from pathlib import Path
 
 import ray
 from ray.data import Dataset
-from ray.exceptions import ActorDiedError, ActorUnavailableError, NodeDiedError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
+from ray.train.v2._internal.exceptions import (
+    WorkerHealthCheckFailedError,
+    WorkerHealthCheckTimeoutError,
+)
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+from torch.distributed import DistBackendError
 
 from orchestrator.config.errors import SlotError, TrainingError
 from orchestrator.ingest.reading import LaneShards, SplitSize
@@ -27,6 +32,17 @@ from orchestrator.training.worker import WorkerSettings, obey
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
 STOP_TIMEOUT_S = 30.0
+LOSSES = (
+    RayActorError,
+    NodeDiedError,
+    WorkerCrashedError,
+    WorkerHealthCheckTimeoutError,
+    PreemptionError,
+    DistBackendError,
+)
+HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
+LOST_MAILBOX = "slot: its mailbox must live while it trains; its process died"
 
 
 @dataclass(frozen=True)
@@ -84,10 +100,13 @@ class WarmRun:
             TrainingError: the experiment failed; the workers are ready for another.
             SlotError: the Train run is gone (a process died, or a bug); make a new one.
         """
-        ray.get(self._mailbox.put.remote(command))
-        answer = self._next_answer()
+        try:
+            ray.get(self._mailbox.put.remote(command))
+            answer = self._next_answer()
+        except RayActorError as error:
+            raise SlotError(LOST_MAILBOX, retryable=True, detail=str(error)) from error
         if answer["kind"] == "failed":
-            raise TrainingError(answer["error"])
+            raise TrainingError(answer["error"], final=answer["final"])
         return answer
 
     def stop(self) -> None:
@@ -111,14 +130,14 @@ class WarmRun:
                 self._num_answers += 1
                 return ray.get(pending)
             if not self._thread.is_alive():
-                raise _slot_error(self._failure)
+                raise slot_error(self._failure)
             if time.monotonic() > deadline_s:
                 raise SlotError(
                     f"resources: a slot's {self._plan.workers} workers must be ready within "
-                    f"start_timeout_s={self._plan.start_timeout_s:g} s; they are not. "
-                    f"They wait for {self._plan.cpus_per_worker} CPUs and "
-                    f"{self._plan.gpus_per_worker:g} GPUs each; free now: "
-                    f"{_free_resources()}",
+                    f"start_timeout_s={self._plan.start_timeout_s:g} s; they are not. Each needs "
+                    f"{self._plan.cpus_per_worker} CPUs and {self._plan.gpus_per_worker:g} GPUs, "
+                    f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
+                    "lower resources, or raise resources.start_timeout_s",
                     retryable=False,
                 )
 
@@ -149,25 +168,43 @@ def _trainer(
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         # A worker that dies ends the run: the slot makes a new one from the last checkpoint.
         run_config=RunConfig(
-            name=name, storage_path=str(plan.storage), failure_config=FailureConfig(max_failures=0)
+            name=name,
+            storage_path=str(plan.storage),
+            failure_config=FailureConfig(
+                max_failures=0,
+                max_preemption_failures=0,
+                # Each failure to start is a minute of waiting; the default waits for ever.
+                controller_failure_limit=max(1, int(plan.start_timeout_s // 60)),
+            ),
         ),
     )
 
 
-def _slot_error(failure: Exception | None) -> SlotError:
-    causes = list(_causes(failure))
-    died = (ActorDiedError, ActorUnavailableError, NodeDiedError, WorkerCrashedError)
-    retryable = any(isinstance(cause, died) for cause in causes)
-    said = "; ".join(str(cause).strip().splitlines()[-1] for cause in causes if str(cause).strip())
-    message = said or "slot: its Train run must stay up; it ended by itself"
-    return SlotError(message, retryable=retryable, detail=str(failure or message))
+def slot_error(failure: Exception | None) -> SlotError:
+    """What the end of a Train run means: whether a new one can be expected to fare better."""
+    causes = _causes(failure)
+    detail = str(failure) if failure is not None else "the run ended without an error"
+    if any(_is_loss(cause) for cause in causes):
+        return SlotError(LOST_WORKER, retryable=True, detail=detail)
+    said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
+    message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
+    return SlotError(f"slot: {message}", retryable=False, detail=detail)
+
+
+def _is_loss(cause: BaseException) -> bool:
+    """Whether a process or node is gone, or a worker lost the connection to one that is."""
+    if isinstance(cause, WorkerHealthCheckFailedError):
+        return _is_loss(cause.health_check_failure)
+    if isinstance(cause, LOSSES):
+        return True
+    return isinstance(cause, RuntimeError) and any(word in str(cause) for word in HUNG_UP)
 
 
 def _causes(failure: Exception | None) -> list[BaseException]:
     if isinstance(failure, WorkerGroupError) and failure.worker_failures:
         return list(failure.worker_failures.values())
-    if isinstance(failure, TrainingFailedError) and failure.__cause__ is not None:
-        return [failure.__cause__]
+    if isinstance(failure, ControllerError):
+        return [failure.controller_failure]
     return [failure] if failure is not None else []
 
 

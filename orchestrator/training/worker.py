@@ -12,6 +12,7 @@ The first answer (`ready`) comes when the shards are held. A trial that fails by
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from dataclasses import asdict, dataclass
@@ -23,25 +24,36 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from torch import nn
 
 import models
-from orchestrator.config.errors import OrchestratorError
+from orchestrator.config.errors import OrchestratorError, SlotError, TrainingError
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.reading import SplitSize
-from orchestrator.ingest.shard import Shard, collect_shard
+from orchestrator.ingest.shard import Shard, collect_shard, device_gib
 from orchestrator.training.augmentation import AugmentationPlan
 from orchestrator.training.checkpoint import (
     CheckpointState,
+    epoch_folder,
     keep_only,
     newest_valid,
+    read_state,
     restore,
     save_for_resume,
     save_weights,
 )
-from orchestrator.training.epochs import Metrics, Training, evaluate, replicate, train_epoch
+from orchestrator.training.epochs import (
+    Metrics,
+    Training,
+    evaluate,
+    num_workers,
+    rank,
+    replicate,
+    train_epoch,
+)
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.precision import choose_precision
+from orchestrator.training.precision import Precision, choose_precision
 
 
 class WorkerSettings(TypedDict):
@@ -81,22 +93,14 @@ class _Lineage:
 
 def obey(settings: WorkerSettings) -> None:
     """The train function of a slot's Ray Train run; returns on `stop`."""
+    mailbox = settings["mailbox"]
+    if not ray.get(mailbox.join.remote(rank())):
+        raise SlotError(f"slot: worker {rank()} must start once; Ray Train started it again")
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()
-    held = _Held(
-        settings, device, {split: _hold(settings, split, device) for split in settings["sizes"]}
-    )
-    mailbox = settings["mailbox"]
-    _reply(
-        mailbox,
-        {
-            "kind": "ready",
-            "seconds": time.perf_counter() - started,
-            "device": str(device),
-            "node": ray.util.get_node_ip_address(),
-        },
-    )
+    held = _Held(settings, device, _hold_all(settings, device))
+    _reply(mailbox, {"kind": "ready", "seconds": time.perf_counter() - started})
     number = 0
     while True:
         command = ray.get(mailbox.command.remote(number))
@@ -106,7 +110,17 @@ def obey(settings: WorkerSettings) -> None:
         _reply(mailbox, _carry_out(command, held))
 
 
-def _hold(settings: WorkerSettings, split: str, device: torch.device) -> Shard:
+def _hold_all(settings: WorkerSettings, device: torch.device) -> dict[str, Shard]:
+    """Read this worker's part of each split; the first may use the whole budget."""
+    budget_gib = settings["device_budget_gib"]
+    shards = {}
+    for split in settings["sizes"]:
+        shards[split] = _hold(settings, split, device, budget_gib)
+        budget_gib -= device_gib(shards[split], device)
+    return shards
+
+
+def _hold(settings: WorkerSettings, split: str, device: torch.device, budget_gib: float) -> Shard:
     iterator = ray.train.get_dataset_shard(split)
     tables = iterator.iter_batches(batch_size=None, batch_format="pyarrow")
     return collect_shard(
@@ -115,39 +129,44 @@ def _hold(settings: WorkerSettings, split: str, device: torch.device) -> Shard:
         num_rows=settings["sizes"][split]["num_rows"],
         num_groups=settings["sizes"][split]["num_groups"],
         device=device,
-        budget_gib=settings["device_budget_gib"],
+        budget_gib=budget_gib,
     )
 
 
 def _carry_out(command: Command, held: _Held) -> Answer:
-    """Do what the command says; what is the trial's own fault becomes an answer."""
+    """Do what the command says; what is the experiment's own fault becomes an answer."""
     try:
         if command["kind"] == "begin":
-            held.lineage = None  # frees the last model before the next one is built
+            held.lineage = None
+            gc.collect()  # DDP holds itself in a cycle: free the last model before the next
             held.lineage = _begin(command, held)
-            return {
-                "kind": "begun",
-                "epoch": held.lineage.training.epoch,
-                "history": list(held.lineage.history),
-                "weights": held.lineage.report.table(),
-                "precision": held.lineage.training.precision.name,
-            }
+            return _begun(held.lineage)
         assert held.lineage is not None, "an epoch comes after a beginning"
         return {"kind": "epoch", "metrics": _epoch(held.lineage, held)}
-    except (OrchestratorError, models.ModelError) as error:
-        return {"kind": "failed", "error": str(error)}
+    except TrainingError as error:
+        return {"kind": "failed", "error": str(error), "final": error.final}
     except torch.OutOfMemoryError as error:
-        if _num_workers() > 1:
+        if num_workers() > 1:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
-        return {"kind": "failed", "error": _out_of_memory(error)}
+        return {"kind": "failed", "error": _out_of_memory(error), "final": False}
 
 
 def _begin(command: Command, held: _Held) -> _Lineage:
+    """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
-    training, report = _build(experiment, held)
+    precision = choose_precision(experiment.precision, held.device)
+    last, problem, found = Path(command["folder"]) / "last", "", None
+    try:
+        model, report = _build(experiment, held)
+        found = newest_valid(last, command["lineage"])
+    except (OrchestratorError, models.ModelError) as error:
+        problem = str(error)
+    leader = _agree(_Ready(problem, found[1].epoch if found else 0, precision.name))
+    precision = choose_precision(leader.precision, held.device)
+    model = model.to(held.device).to(memory_format=precision.memory_format)
     lineage = _Lineage(
-        training=training,
+        training=_training(experiment, model, precision, held.device),
         key=command["lineage"],
         folder=Path(command["folder"]),
         milestones=frozenset(command["milestones"]),
@@ -156,13 +175,40 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         report=report,
         history=[],
     )
-    _resume(lineage)
+    if leader.epoch:
+        folder = epoch_folder(last, leader.epoch)
+        lineage.history.extend(read_state(folder).history)
+        restore(folder, lineage.training)
     return lineage
 
 
-def _build(experiment: Experiment, held: _Held) -> tuple[Training, models.WeightReport]:
-    precision = choose_precision(experiment.precision, held.device)
-    model, report = models.build(
+@dataclass(frozen=True)
+class _Ready:
+    """What a worker found while it built the experiment."""
+
+    problem: str
+    epoch: int
+    precision: str
+
+
+def _agree(own: _Ready) -> _Ready:
+    """Exchange what each found: the leader's word counts, and a problem of one stops all.
+
+    Without this, the workers that succeeded would wait in the first exchange of gradients for
+    the one that did not, and a slow file system could let them start from different epochs.
+    """
+    gathered: list[_Ready] = [own] * num_workers()
+    if num_workers() > 1:
+        dist.all_gather_object(gathered, own)
+    problems = [f"worker {n}: {ready.problem}" for n, ready in enumerate(gathered) if ready.problem]
+    if problems:
+        one = num_workers() == 1
+        raise TrainingError(own.problem if one else "; ".join(problems), final=False)
+    return gathered[0]
+
+
+def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.WeightReport]:
+    return models.build(
         experiment.model.name,
         num_classes=held.settings["num_classes"],
         image_size=held.settings["image_shape"][0],
@@ -173,28 +219,30 @@ def _build(experiment: Experiment, held: _Held) -> tuple[Training, models.Weight
         weights_sha256=experiment.model.weights_sha256,
         seed=experiment.seed,
     )
-    model = model.to(held.device).to(memory_format=precision.memory_format)
-    training = Training(
+
+
+def _training(
+    experiment: Experiment, model: nn.Module, precision: Precision, device: torch.device
+) -> Training:
+    return Training(
         model=model,
-        replica=replicate(model, held.device),
+        replica=replicate(model, device),
         optimizer=build_optimizer(experiment.optimizer, model.parameters()),
         augmentation=AugmentationPlan(**experiment.augmentation.model_dump()),
         precision=precision,
-        device=held.device,
+        device=device,
         batch_size=experiment.batch_size,
         seed=experiment.seed,
     )
-    return training, report
 
 
-def _resume(lineage: _Lineage) -> None:
-    """Go on from the newest whole checkpoint; every worker reads it, so all start alike."""
-    found = newest_valid(lineage.folder / "last", lineage.key)
-    if found is None:
-        return
-    folder, state = found
-    restore(folder, lineage.training)
-    lineage.history.extend(state.history)
+def _begun(lineage: _Lineage) -> Answer:
+    return {
+        "kind": "begun",
+        "history": list(lineage.history),
+        "weights": lineage.report.table(),
+        "precision": lineage.training.precision.name,
+    }
 
 
 def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
@@ -205,10 +253,11 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics |= evaluate(lineage.training, held.shards["validation"], num_classes)
     evaluated = time.perf_counter()
     metrics["epoch"] = lineage.training.epoch
+    metrics["precision"] = lineage.training.precision.name
     seconds = {"train": trained - clock, "evaluate": evaluated - trained}
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
-    if _rank() == 0:
+    if rank() == 0:
         _save(lineage)
         seconds["checkpoint"] = time.perf_counter() - evaluated
     return metrics
@@ -238,13 +287,5 @@ def _out_of_memory(error: torch.OutOfMemoryError) -> str:
 
 
 def _reply(mailbox: ray.actor.ActorHandle, answer: dict[str, Any]) -> None:
-    if _rank() == 0:
+    if rank() == 0:
         ray.get(mailbox.reply.remote(answer | {"pid": os.getpid()}))
-
-
-def _rank() -> int:
-    return ray.train.get_context().get_world_rank()
-
-
-def _num_workers() -> int:
-    return dist.get_world_size() if dist.is_initialized() else 1

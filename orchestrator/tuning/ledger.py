@@ -7,7 +7,6 @@ writer. Imports neither torch nor ray.
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -16,10 +15,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from orchestrator.config.errors import ConfigError, LedgerError
+from orchestrator.config.errors import LedgerError
+from orchestrator.config.storage import exclusive
 
 LEDGER = "ledger.jsonl"
-LOCK = "ledger.lock"
 VERSION = 1
 
 Record = dict[str, Any]
@@ -53,16 +52,8 @@ class Ledger:
         Raises:
             ConfigError: another driver works on this study.
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = (self._folder / LOCK).open("a")
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise ConfigError(
-                f"study: only one driver may work on a study; another holds {self._folder}. "
-                "Wait for it or end it, or choose another name with study=NAME"
-            ) from error
+        self._held = exclusive(self._folder, "study")
+        self._held.__enter__()
         self._file = self._path.open("ab")
         self._cut_torn_line()
         return self
@@ -74,7 +65,7 @@ class Ledger:
         trace: TracebackType | None,
     ) -> None:
         self._file.close()
-        self._lock.close()
+        self._held.__exit__(kind, error, trace)
 
     def append(self, record: Mapping[str, object]) -> Record:
         """Write one record through to the disk; returns it with its time."""

@@ -74,7 +74,8 @@ class StudyState:
     """What is known, what is open, and what runs.
 
     Attributes:
-        milestones: epochs at which a trial of this study may end; weights are kept there.
+        milestones: epochs at which a trial that is yet to be proposed may end; weights are kept
+            there, and where the known trials of a lineage end.
     """
 
     milestones: tuple[int, ...]
@@ -159,5 +160,9 @@ class StudyState:
             experiment=to_dict(longest.experiment),
             known_epoch=self.recorded_epoch(lineage),
             last_epoch=longest.epochs,
-            milestones=self.milestones,
+            milestones=self._milestones(lineage, longest.epochs),
         )
+
+    def _milestones(self, lineage: str, last_epoch: int) -> tuple[int, ...]:
+        ends = {trial.epochs for trial in self.trials.values() if trial.lineage == lineage}
+        return tuple(sorted(e for e in ends.union(self.milestones) if e <= last_epoch))

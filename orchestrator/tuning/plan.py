@@ -14,7 +14,7 @@ from pathlib import Path
 import models
 import search_spaces
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.problems import did_you_mean
 from orchestrator.config.space import Range, Space, Values
 from orchestrator.config.validate import read_yaml, to_dict, validate
@@ -44,7 +44,7 @@ class Resolver:
         Raises:
             ConfigError: names the space and what is wrong with the values.
         """
-        return with_absolute_weights(
+        return with_absolute_paths(
             validate(Experiment, ("the command", self.given), (f"space {self.space}", values))
         )
 
@@ -75,13 +75,20 @@ def load_space(name: str) -> Space:
     return validate(Space, (str(path), read_yaml(path)))
 
 
-def with_absolute_weights(experiment: Experiment) -> Experiment:
-    """The experiment with the path of its weights made absolute: workers have other folders."""
-    weights = Path(experiment.model.weights)
-    if not weights.is_file():
-        return experiment
-    model = experiment.model.model_copy(update={"weights": str(weights.absolute())})
-    return experiment.model_copy(update={"model": model})
+def listed_spaces() -> str:
+    """The spaces that come with the program, each with its question, for the help."""
+    questions = {name: read_yaml(search_spaces.path(name)) for name in search_spaces.names()}
+    return "; ".join(f"{name} ({space['question']})" for name, space in questions.items())
+
+
+def with_absolute_paths(experiment: Experiment) -> Experiment:
+    """The experiment with its paths made absolute: workers have other folders."""
+    model, data = experiment.model, experiment.data
+    if Path(model.weights).is_file():
+        model = model.model_copy(update={"weights": str(Path(model.weights).absolute())})
+    if data.path != EMBEDDED:
+        data = data.model_copy(update={"path": str(Path(data.path).absolute())})
+    return experiment.model_copy(update={"model": model, "data": data})
 
 
 def whole_paths(space: Space, resolver: Resolver) -> frozenset[str]:

@@ -8,6 +8,8 @@ ledger: Optuna's own storages cannot resume a killed driver.
 from __future__ import annotations
 
 import json
+import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -59,14 +61,19 @@ class Proposals:
         self._seen = {_key(trial.values) for trial in known}
         for trial in known:
             self._remember(trial)
-        self._listed = self._unseen_listed()
+        self._listed = deque(self._unseen_listed())
 
     def next(self) -> tuple[int, Values] | None:
         """The next trial's number and values; None when there are no more."""
-        values = next(self._listed, None)
-        if values is None:
-            return self._sample()
-        return self._take(values)
+        if self._listed:
+            return self._take(self._listed.popleft())
+        return self._sample()
+
+    def exhausted(self) -> bool:
+        """Whether there are no more trials to hand out."""
+        if self._space.num_listed():
+            return not self._listed
+        return self._next_number >= self._space.trials
 
     def tell(self, number: int, score: float | None) -> None:
         """Say how a trial ended: its macro-F1, or None if it failed."""
@@ -78,7 +85,9 @@ class Proposals:
             return None
         # A sampler of its own for each trial makes a proposal a function of the seed, the
         # trial's number and what was told before: a resumed study proposes the same.
-        self._study.sampler = _sampler(self._space, self._seed + self._next_number)
+        # Hashed, as a sum would make trial 5 of seed 0 trial 4 of seed 1.
+        about = f"{self._seed}/{self._next_number}"
+        self._study.sampler = _sampler(self._space, zlib.crc32(about.encode()))
         return self._ask()
 
     def _take(self, values: Values) -> tuple[int, Values]:

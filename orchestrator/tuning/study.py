@@ -70,6 +70,7 @@ class Study:
         """Propose every trial of a space that lists them, so that lineages are known whole."""
         while self._propose():
             pass
+        self._end_answered()
 
     def reopen(self, numbers: Iterable[int]) -> None:
         """Say that trials which had failed are to be trained after all."""
@@ -91,7 +92,7 @@ class Study:
 
     def complete(self) -> bool:
         """Whether every trial has ended and none is to come."""
-        return self._exhausted and self._state.num_open() == 0
+        return self._proposals.exhausted() and self._state.num_open() == 0
 
     def record_epoch(self, lineage: str, metrics: Mapping[str, Any], slot: str) -> None:
         """Note a finished epoch, then end the trials that it answers."""

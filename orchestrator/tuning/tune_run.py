@@ -60,8 +60,10 @@ def run_study(
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
-    tuner.fit()
-    shutil.rmtree(scratch, ignore_errors=True)
+    try:
+        tuner.fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 class Dispatcher(Searcher):

@@ -13,7 +13,7 @@ WRONG_INPUT = 2
 
 @pytest.fixture(autouse=True)
 def no_ray(monkeypatch):
-    """Fails the test where a command goes so far as to start Ray."""
+    """Fails the test where a command goes so far as to start Ray; the machine is a small one."""
 
     def connect(*_, **__):
         pytest.fail("Ray would have been started")
@@ -22,6 +22,8 @@ def no_ray(monkeypatch):
         monkeypatch.setattr(command, "connect", connect)
     monkeypatch.setattr("ray.init", connect)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1})
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +66,9 @@ BOTH = pytest.mark.parametrize("command", [ablate, train], ids=["ablate", "train
         (["model.weights=none.pth"], "none.pth"),
         (["data.path=nowhere"], "data.path: must be a folder written by `prepare`; got "),
         (["data.path=."], "no manifest.json"),
-        (["resources.workers=1000"], "workers=1000 x (1 CPUs"),
-        (["resources.gpus_per_worker=1.5"], "resources.gpus_per_worker: must be whole above 1"),
+        (["resources.workers=50"], "workers=50 x (1 CPUs"),
+        (["resources.workers=1000"], "resources.workers: must be <= 64; got 1000"),
+        (["resources.gpus_per_worker=1.5"], "resources.gpus_per_worker: must be <= 1; got 1.5"),
         (["epochs"], "epochs: must be path=value"),
         (["--config", "none.yaml"], "none.yaml"),
     ],
@@ -124,9 +127,9 @@ def test_images_too_small_for_the_model_are_refused(command, refusal, tmp_path):
 
 
 def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(refusal, data):
-    said = refusal(ablate, f"data.path={data}", "resources.workers=1000")
-    assert "resources: one trial must fit the cluster; got workers=1000" in said
-    assert "= 1000 CPUs" in said
+    said = refusal(ablate, f"data.path={data}", "resources.workers=50")
+    assert "resources: one trial must fit the cluster; got workers=50" in said
+    assert "= 50 CPUs and 0 GPUs, but the cluster has 2 CPUs" in said
     assert "Lower resources.workers" in said
 
 

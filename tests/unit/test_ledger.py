@@ -55,7 +55,7 @@ def test_a_ledger_of_one_torn_line_is_empty(tmp_path):
 
 def test_a_second_writer_is_refused_until_the_first_has_left(tmp_path):
     with Ledger(tmp_path) as ledger:
-        with pytest.raises(ConfigError, match=r"only one driver .* study=NAME"), Ledger(tmp_path):
+        with pytest.raises(ConfigError, match=r"only one .* study=NAME"), Ledger(tmp_path):
             pass
         ledger.append({"record": "trial", "trial": 0})
     write(tmp_path, 1)

@@ -81,8 +81,17 @@ def test_a_leg_goes_from_what_is_known_to_the_longest_open_trial():
     state.add_epoch("a", 1, {})
     state.add_epoch("a", 2, {})
     leg = state.next_leg()
-    assert (leg.lineage, leg.known_epoch, leg.last_epoch, leg.milestones) == ("a", 2, 5, (1,))
+    assert (leg.lineage, leg.known_epoch, leg.last_epoch) == ("a", 2, 5)
     assert leg.experiment["epochs"] == 5
+
+
+def test_weights_are_kept_where_a_trial_of_the_lineage_ends_or_may_yet_end():
+    state = state_of(trial(0, "a", 3), trial(1, "a", 5), trial(2, "b", 4))
+    state.milestones = (1, 5, 9)
+    assert {leg.lineage: leg.milestones for leg in (state.next_leg(), state.next_leg())} == {
+        "a": (1, 3, 5),
+        "b": (1, 4),
+    }
 
 
 def test_a_lineage_is_given_to_one_slot_until_it_is_released():

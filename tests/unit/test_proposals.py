@@ -109,6 +109,22 @@ def test_the_same_seed_gives_the_same_proposals_and_another_seed_others(kind):
     assert values_of(first[2:]) != values_of(other[2:])
 
 
+def test_random_samples_differ_from_trial_to_trial_and_between_neighbouring_seeds():
+    content = {**SAMPLED, "kind": "random", "points": []}
+    drawn = [through(proposals(content, seed=seed)) for seed in (0, 1)]
+    rates = [trial.values["optimizer.lr"] for trials in drawn for trial in trials]
+    assert len(set(rates)) == 2 * SAMPLED["trials"]
+
+
+def test_it_is_known_when_there_are_no_more():
+    for content in (GRID, ROWS, SAMPLED):
+        source = proposals(content)
+        while not source.exhausted():
+            number, values = source.next()
+            source.tell(number, score(values))
+        assert source.next() is None
+
+
 def test_tpe_learns_from_scores_where_random_does_not():
     def all_the_same(source):
         ended = []

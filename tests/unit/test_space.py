@@ -37,6 +37,10 @@ def space(**content) -> Space:
             "axes.seed: must not repeat a trial or val",
         ),
         ({"kind": "rows", "rows": [{"a": 1, "b": 2}, {"b": 2, "a": 1}]}, "rows: must not repeat"),
+        (
+            {"kind": "tpe", "trials": 1, "axes": {"seed": [1]}, "points": [{"epochs": 1}]},
+            "points[0].epochs: must be an axis",
+        ),
         ({"kind": "gird", "axes": {"seed": [1]}}, "kind: must be one of rows, grid, tpe, random"),
         ({"kind": "grid", "axes": {"seed": [1]}, "qestion": "?"}, "Did you mean 'question'?"),
         ({"kind": "grid", "axes": {"seed": [None]}}, "axes.seed[0]: must be text or a whole"),
@@ -114,7 +118,9 @@ def test_rows_are_listed_as_they_stand_and_their_paths_are_varied():
 
 
 def test_a_sampled_space_lists_nothing():
-    sampled = space(kind="tpe", trials=5, axes={"optimizer.lr": LR}, points=[{"seed": 1}])
+    sampled = space(
+        kind="tpe", trials=5, axes={"optimizer.lr": LR, "seed": [1]}, points=[{"seed": 1}]
+    )
     assert list(sampled.listed()) == []
     assert (sampled.num_listed(), sampled.num_trials()) == (0, 5)
     assert sampled.paths() == ("optimizer.lr", "seed")

@@ -1,0 +1,58 @@
+"""From a plan to what slots need: the data in Ray's object store, and the size of each slot.
+
+DRIVER. Used by `train` (one slot) and `ablate` (as many as fit). Imports torch and Ray's
+libraries, which takes seconds: import it when the plan has been said.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ray.data import Dataset
+
+from orchestrator.config.experiment import Data, Resources
+from orchestrator.ingest.dataset import PreparedDataset
+from orchestrator.ingest.reading import read_training_data
+from orchestrator.quiet import quiet_libraries
+from orchestrator.training.warm_run import SlotPlan
+from orchestrator.tuning.capacity import SlotCapacity
+
+RAY_FILES = ".ray"
+"""Folder of a run in which Ray Train and Tune keep their own files while it lasts."""
+
+
+def ready_slots(
+    dataset: PreparedDataset,
+    data: Data,
+    capacity: SlotCapacity,
+    resources: Resources,
+    folder: Path,
+) -> tuple[SlotPlan, dict[str, Dataset]]:
+    """Read the data once for all slots, and say what each slot is.
+
+    Args:
+        dataset: a checked data set.
+        data: which rows of it.
+        capacity: what each worker gets.
+        resources: limits that the user gave.
+        folder: of the run or study, seen from every node.
+    """
+    quiet_libraries()
+    read = read_training_data(
+        dataset,
+        protocol=data.protocol,
+        train_per_class=data.train_per_class,
+        validation_per_class=data.validation_per_class,
+    )
+    plan = SlotPlan(
+        workers=capacity.workers,
+        cpus_per_worker=capacity.cpus_per_worker,
+        gpus_per_worker=capacity.gpus_per_worker,
+        image_shape=dataset.image_shape,
+        num_classes=len(dataset.classes),
+        sizes=read.sizes,
+        device_budget_gib=resources.device_budget_gib,
+        start_timeout_s=resources.start_timeout_s,
+        storage=folder / RAY_FILES,
+    )
+    return plan, read.datasets

@@ -1,0 +1,126 @@
+"""One lineage after another in a warm run that is replaced when its processes die.
+
+Runs in a slot or in the driver of `train`. A new run takes over from the lineage's newest
+checkpoint; no epoch is handed out twice.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from ray.data import Dataset
+
+from orchestrator.config.errors import SlotError
+from orchestrator.training.epochs import Metrics
+from orchestrator.training.mailbox import Answer
+from orchestrator.training.warm_run import SlotPlan, WarmRun
+
+
+@dataclass(frozen=True)
+class Task:
+    """What to train.
+
+    Attributes:
+        experiment: resolved.
+        lineage: its key.
+        folder: where its checkpoints lie.
+        milestones: epochs whose weights are kept.
+        keep_best: whether the weights of the best epoch so far are kept.
+    """
+
+    experiment: dict[str, Any]
+    lineage: str
+    folder: str
+    milestones: tuple[int, ...]
+    keep_best: bool
+
+
+class SteadyRun:
+    """Trains the task it has, an epoch a call."""
+
+    def __init__(
+        self, name: str, plan: SlotPlan, datasets: Mapping[str, Dataset], restarts: int
+    ) -> None:
+        """Remember all; processes start with the first epoch that is asked for.
+
+        Args:
+            name: of the Ray Train runs, with a number behind it.
+            plan: size and data of the slot.
+            datasets: by split, in Ray's object store.
+            restarts: times that a dead run is replaced within one task.
+        """
+        self._name = name
+        self._plan = plan
+        self._datasets = datasets
+        self._restarts = restarts
+        self._run: WarmRun | None = None
+        self._num_runs = 0
+
+    def take(self, task: Task, known_epoch: int) -> None:
+        """Turn to another task, whose epochs up to `known_epoch` need not be handed out."""
+        self._task = task
+        self._handed_out = known_epoch
+        self._restarts_left = self._restarts
+        self._begun: Answer | None = None
+        self._found: deque[Metrics] = deque()
+
+    def begin(self) -> Answer:
+        """Build the experiment, or go on with it; says which weights it started from.
+
+        Raises:
+            TrainingError: the experiment cannot be built.
+            SlotError: no run could be kept up.
+        """
+        return self._steadily(self._begin)
+
+    def next_epoch(self) -> Metrics:
+        """Metrics of the next epoch: trained now, or found in a checkpoint.
+
+        Raises:
+            TrainingError: the experiment cannot go on.
+            SlotError: no run could be kept up.
+        """
+        metrics = self._steadily(self._epoch)
+        self._handed_out = int(metrics["epoch"])
+        return metrics
+
+    def stop(self) -> None:
+        """End the processes."""
+        if self._run is not None:
+            self._run.stop()
+        self._run = None
+        self._begun = None
+
+    def _steadily(self, step: Any) -> Any:
+        while True:
+            try:
+                return step()
+            except SlotError as error:
+                self.stop()
+                if not error.retryable or self._restarts_left == 0:
+                    raise
+                self._restarts_left -= 1
+
+    def _begin(self) -> Answer:
+        if self._begun is None:
+            self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
+            history = self._begun["history"]
+            self._found = deque(m for m in history if m["epoch"] > self._handed_out)
+        return self._begun
+
+    def _epoch(self) -> Metrics:
+        self._begin()
+        if self._found:
+            return self._found.popleft()
+        metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+        return metrics
+
+    def _running(self) -> WarmRun:
+        if self._run is None:
+            self._num_runs += 1
+            self._run = WarmRun(f"{self._name}-{self._num_runs}", self._plan, self._datasets)
+            self._run.wait_ready()
+        return self._run
