@@ -183,7 +183,7 @@ def _trainer(
 def slot_error(failure: Exception | None) -> SlotError:
     """What the end of a Train run means: whether a new one can be expected to fare better."""
     causes = _causes(failure)
-    detail = str(failure) if failure is not None else "the run ended without an error"
+    detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
     if any(_is_loss(cause) for cause in causes):
         return SlotError(LOST_WORKER, retryable=True, detail=detail)
     said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]

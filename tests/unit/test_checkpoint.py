@@ -249,3 +249,18 @@ def test_metrics_that_are_not_finite_are_not_written(tmp_path):
     with pytest.raises(ValueError):
         checkpoint.save_for_resume(tmp_path, new_training(), bad)
     assert checkpoint.newest_valid(tmp_path, "abc") is None
+
+
+def test_restored_moments_have_the_strides_of_their_parameters(tmp_path):
+    # Fused CUDA optimizers refuse moments in another memory layout than the parameter's.
+    convolution = torch.nn.Conv2d(4, 8, 3).to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(convolution.parameters())
+    convolution(torch.ones(1, 4, 8, 8)).sum().backward()
+    optimizer.step()
+    tensors, plain = checkpoint._optimizer_state(optimizer)
+    saved = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    fresh = torch.optim.Adam(convolution.parameters())
+    checkpoint._load_optimizer(fresh, saved, plain)
+    moment = fresh.state[convolution.weight]["exp_avg"]
+    assert moment.stride() == convolution.weight.stride()
+    assert torch.equal(moment, optimizer.state[convolution.weight]["exp_avg"])
