@@ -272,9 +272,9 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
 
 def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     folder = as_typed(job.folder)
-    if job.config.data.path == EMBEDDED:
-        print(*ABOUT_EMBEDDED, "", sep="\n")
     lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
+    if job.config.data.path == EMBEDDED:
+        lines = (*ABOUT_EMBEDDED, "", *lines)
     if view.count("failed") and not cluster.started:
         lines = (*lines, f"logs        {cluster.logs} on the head node")
     return lines

@@ -190,3 +190,13 @@ def test_features_reach_through_wrappers():
     model, _ = models.build("baseline", num_classes=6, image_size=32, width=0.125)
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     assert torch.equal(models.features(Wrapper(model), images), models.features(model, images))
+
+
+def test_a_classifier_on_loaded_layers_starts_smaller_than_one_on_drawn_layers():
+    layers = torch.nn.Sequential()
+    layers.add_module("trunk", nn.Linear(64, 512))
+    layers.add_module("classifier", nn.Linear(512, 64))
+    initialise(layers, seed=0)
+    drawn = layers.classifier.weight.std().item()
+    initialise(layers, seed=0, keep={"trunk"})
+    assert layers.classifier.weight.std().item() == pytest.approx(drawn / 10, rel=1e-5)
