@@ -55,12 +55,15 @@ class Face:
 
     Attributes:
         source: Relative path with forward slashes, or "fer2013.csv:123"; unique in its source.
-        label: Canonical label name; may be "" where `problem` is set.
+        label: Canonical label name; may be "" where `problem` or `left_out` is set.
         group: Video or subject; "" where the source has none.
         frame: Number of the frame inside its group; -1 where the source has none.
         split: Official split "train", "validation" or "test"; "" where there is none.
-        payload: Pixels, for sources without a file per image.
+        payload: Pixels, for sources without a file per image; or where in its picture the face is.
         problem: Why this row cannot be used; "" where nothing is known against it.
+        left_out: Why this row is no training material though nothing is wrong with it (a frame
+            that the annotation says to disregard, a label without a picture); "" where there
+            is no such reason. `problem` is stronger.
     """
 
     source: str
@@ -70,6 +73,7 @@ class Face:
     split: str = ""
     payload: bytes = b""
     problem: str = ""
+    left_out: str = ""
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,13 @@ Pixels = bytes | npt.NDArray[np.uint8] | Unreadable
 
 
 class Adapter(Protocol):
-    """What a module `datasets/<name>.py` defines."""
+    """What a module `datasets/<name>.py` defines.
+
+    It may also define `provenance(source: Path, options: Any) -> Mapping[str, str | int]`: which
+    release of the data set the source holds, the sha256 over its annotation files, and counts
+    that tell what the rows cannot. Names only, no path of a machine; runs in the DRIVER and
+    raises `SourceError` as `faces` does.
+    """
 
     NEEDS_SOURCE: bool
     Options: type

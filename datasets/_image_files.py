@@ -48,6 +48,13 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def printable(text: str) -> str:
+    r"""Escapes what cannot be printed: a line break becomes \n, a byte that is no UTF-8 \udcXX."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def _content(path: Path) -> bytes | Unreadable:
     try:
         size = path.stat().st_size

@@ -84,8 +84,8 @@ def build(
         dropout: probability of dropout before the classifier and between hidden layers.
         normalisation: `native` (what the weights were trained on; random ones: mean 0.5,
             divisor 0.25) or `unit` ([0, 1] straight in, as the study did).
-        weights: `random`, `imagenet`, `vggface`, torchvision's name of VGG16 weights, or a file
-            (.safetensors, .pt, .pth).
+        weights: `random`, `imagenet`, `vggface`, a name of torchvision's (IMAGENET1K_FEATURES)
+            or timm's (vgg16.tv_in1k), or a file or URL (.safetensors, .pt, .pth, .h5).
         weights_sha256: digest that the file must have; "" accepts any.
         seed: of every weight that is not loaded.
 

@@ -5,7 +5,7 @@ import importlib
 import torch
 from torch import nn
 
-from models import weight_file, weights
+from models import weight_file, weight_path, weights
 from models.initialise import initialise, private_randomness
 from models.normalise import CENTRED, UNIT, Normalise
 from models.request import Request
@@ -26,6 +26,7 @@ def assemble(request: Request) -> tuple[nn.Module, WeightReport]:
         source=request.weights,
         layout=origin.layout,
         sha256=origin.sha256,
+        pinned=bool(request.weights_sha256),
         normalisation="unit" if request.normalisation == "unit" else origin.normalisation,
         mean=statistics.mean,
         std=statistics.std,
@@ -44,8 +45,8 @@ def _own(request: Request) -> tuple[nn.Module, weights.Origin]:
     if request.weights == RANDOM:
         origin = weights.random_origin(model, CENTRED.name)
     else:
-        stored = weight_file.read(weight_file.find(request.weights), request.weights_sha256)
-        origin = weights.load(model, stored)
+        path = weight_path.find(request.weights, request.weights_sha256)
+        origin = weights.load(model, weight_file.read(path, request.weights_sha256))
     loaded = {row.layer for row in origin.rows if row.action == "loaded"}
     initialise(model, request.seed, keep=loaded)
     return model, origin

@@ -38,6 +38,15 @@ VGGFACE = Statistics(
     (1 / 255,) * 3,
 )
 
+# The same in keras-vggface, with its digits. It and Keras's own VGG16 read BGR; `keras_layers`
+# turns their first convolution around, so that the means stand in RGB order here.
+VGGFACE_KERAS = Statistics(
+    "vggface-keras", (129.1863 / 255, 104.7624 / 255, 93.5940 / 255), (1 / 255,) * 3
+)
+IMAGENET_KERAS = Statistics(
+    "imagenet-keras", (123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3
+)
+
 
 class Normalise(nn.Module):
     """(images - mean) / std per channel; the two are persistent buffers, never trained."""

@@ -1,7 +1,8 @@
 """`timm:<name>`: any image model of timm with a new classifier. WORKER.
 
-Its weights are timm's own (`imagenet`: fetched by timm), a file in timm's layer names, or a
-checkpoint of ours. Unloaded layers keep timm's own initialisation, which suits each architecture.
+Its weights are timm's own (`imagenet`, or a tag such as `resnet18.tv_in1k`), a file in timm's layer
+names, or a checkpoint of ours. Unloaded layers keep timm's own initialisation, which suits each
+architecture.
 """
 
 import difflib
@@ -12,11 +13,11 @@ import timm.data
 import torch
 from torch import Tensor, nn
 
-from models import weight_file, weight_source, weights
+from models import timm_weights, weight_file, weight_path, weight_source, weights
 from models.errors import ModelError
 from models.initialise import private_randomness
 from models.normalise import Normalise, Statistics
-from models.weight_report import WeightRow
+from models.weight_report import Action, WeightRow
 
 
 class TimmBackbone(nn.Module):
@@ -63,7 +64,7 @@ def build_backbone(
         num_classes: number of logits.
         image_size: side of the images in pixels; told to models that fix it (transformers).
         dropout: timm's `drop_rate`.
-        source: `random`, `imagenet` or a file.
+        source: `random`, `imagenet`, timm's name with a tag, a URL or a file.
         sha256: digest the file must have; "" accepts any.
         seed: of what is not loaded.
 
@@ -73,25 +74,42 @@ def build_backbone(
     Raises:
         ModelError: timm has no such model, or it cannot be built or loaded as asked.
     """
+    name = weight_source.timm_name(weight_source.TIMM + name, source) or name
     create = _creator(name, num_classes, image_size, dropout, seed)
     model = TimmBackbone(create(False, None))
     _require_image_size(model, name, image_size)
     if source == weight_source.RANDOM:
         return model, weights.random_origin(model, "timm")
-    if not weight_source.is_file(source):
+    stored = _stored(name, source, sha256)
+    if stored is None:
         pretrained = TimmBackbone(create(True, None))
-        return pretrained, weights.Origin("timm", "", "timm", _compared(model, pretrained))
-    stored = weight_file.read(weight_file.find(source), sha256)
+        return pretrained, weights.Origin("timm", "", "timm", _compared(model, pretrained, {}))
     if "normalise" in stored.layers:
         return model, weights.load(model, stored)
     pretrained = TimmBackbone(create(True, stored.layers))
-    rows = _compared(model, pretrained)
+    rows = _compared(model, pretrained, stored.layers)
     if not any(row.action == "loaded" for row in rows):
         raise ModelError(
             f"model.weights: must hold layers of timm's {name} ({_first_layers(rows)}, ...); got "
-            f"{', '.join(list(stored.layers)[:4])}, ... in {source}"
+            f"{weight_file.some_names(stored.layers)} in {source}"
         )
+    rows = (*rows, *_left_out(rows, stored.layers))
     return pretrained, weights.Origin(f"timm's {name}", stored.sha256, "timm", rows)
+
+
+def _stored(name: str, source: str, sha256: str) -> weight_file.StoredWeights | None:
+    """The weights' file, read; None where only timm knows how to read it."""
+    if not weight_source.timm_name(weight_source.TIMM + name, source):
+        return weight_file.read(weight_path.find(source, sha256), sha256)
+    if path := timm_weights.hub_file(name):
+        return weight_file.read(path, sha256)
+    timm_weights.require_network(name)
+    if sha256:
+        raise ModelError(
+            f"model.weights_sha256: needs weights from a file; got model.weights={source}, which "
+            "timm fetches and reads itself. Give the file as model.weights=<path>"
+        )
+    return None
 
 
 Create = Callable[[bool, Mapping[str, weight_file.Layer] | None], nn.Module]
@@ -102,8 +120,7 @@ def _creator(name: str, num_classes: int, image_size: int, dropout: float, seed:
     if not timm.is_model(name.partition(".")[0]):
         raise ModelError(_unknown(name))
     options: dict[str, object] = {"drop_rate": dropout} if dropout else {}
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    if getattr(config, "fixed_input_size", False):
+    if timm_weights.config(name).fixed_input_size:
         options["img_size"] = image_size
 
     def create(pretrained: bool, layers: Mapping[str, weight_file.Layer] | None) -> nn.Module:
@@ -155,18 +172,7 @@ def _failure(
         return f"model.name: timm:{name} cannot be built at {image_size} px; got '{detail}'"
     if layers is not None:
         return f"model.weights: the file must fit timm:{name}; got '{detail}'"
-    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    file = getattr(config, "hf_hub_id", None) or getattr(config, "url", None)
-    if not file:
-        return (
-            f"model.weights: timm has no weights for timm:{name}; got imagenet. "
-            "Use model.weights=random or a file"
-        )
-    return (
-        f"model.weights: timm could not fetch the weights of timm:{name}; got '{detail}'. Fetch "
-        f"{file} (model.safetensors) where there is a network and give its path as "
-        "model.weights=<path>"
-    )
+    return timm_weights.not_fetched(name, timm_weights.config(name).url, error)
 
 
 def _flat(layers: Mapping[str, weight_file.Layer]) -> dict[str, Tensor]:
@@ -177,21 +183,45 @@ def _flat(layers: Mapping[str, weight_file.Layer]) -> dict[str, Tensor]:
     }
 
 
-def _compared(initial: nn.Module, loaded: nn.Module) -> tuple[WeightRow, ...]:
+def _compared(
+    initial: nn.Module, loaded: nn.Module, layers: Mapping[str, weight_file.Layer]
+) -> tuple[WeightRow, ...]:
     """What timm loaded, told by what changed: both models started from the same draws.
 
-    timm loads leniently when the number of classes differs and only logs what it left out.
+    timm loads leniently when the number of classes differs and only logs what it left out. A layer
+    that holds what the file has under its name was loaded, too, though a scale of 1 is no change.
     """
     before = weight_file.group(dict(initial.named_parameters()))
-    after = weight_file.group(dict(loaded.named_parameters()))
     rows = []
-    for name, layer in after.items():
-        same = all(bool((tensor == before[name][key]).all()) for key, tensor in layer.items())
-        reason = "not loaded by timm" if same else ""
-        rows.append(
-            WeightRow(name, "initialised" if same else "loaded", weights.shapes(layer), reason)
+    for name, layer in weight_file.group(dict(loaded.named_parameters())).items():
+        taken = not _same(layer, before[name]) or _same(
+            layer, layers.get(name.removeprefix("backbone."), {})
         )
+        action: Action = "loaded" if taken else "initialised"
+        reason = "" if taken else "not loaded by timm"
+        rows.append(WeightRow(name, action, weights.shapes(layer), reason))
     return tuple(rows)
+
+
+def _same(layer: weight_file.Layer, other: weight_file.Layer) -> bool:
+    return all(
+        name in other and tensor.shape == other[name].shape and bool((tensor == other[name]).all())
+        for name, tensor in layer.items()
+    )
+
+
+def _left_out(
+    rows: tuple[WeightRow, ...], layers: Mapping[str, weight_file.Layer]
+) -> tuple[WeightRow, ...]:
+    """The file's layers that timm did not take, unless timm renamed layers while it loaded."""
+    loaded = {row.layer.removeprefix("backbone.") for row in rows if row.action == "loaded"}
+    if not loaded <= layers.keys():
+        return ()
+    return tuple(
+        WeightRow("", "skipped", weights.shapes(layers[name]), "not loaded by timm", name)
+        for name in layers
+        if name not in loaded
+    )
 
 
 def _first_layers(rows: tuple[WeightRow, ...]) -> str:

@@ -1,56 +1,55 @@
 """A file of weights as named tensors, read without running code from it. WORKER.
 
-safetensors, or a torch state dict under `weights_only=True`; nothing else is ever unpickled.
+safetensors, Keras's .h5, or a torch state dict under `weights_only=True`; nothing else is ever
+unpickled. What comes out is plain: dense tensors with printable names, PyTorch's order of axes.
 """
 
 import hashlib
+import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from models import weight_source
+from models import keras_file, keras_layers
 from models.errors import ModelError
+from models.weight_source import KERAS_SUFFIX
 
 Layer = dict[str, Tensor]
 
 # Keys under which training scripts nest a state dict, and prefixes that wrappers put before names.
 NESTING_KEYS = ("state_dict", "model", "model_state_dict")
 WRAPPER_PREFIXES = ("module.", "_orig_mod.")
+LONGEST_NAME = 200
 
 
 @dataclass(frozen=True)
 class StoredWeights:
-    """A file's tensors: `layers[layer][tensor]`, names as in the file."""
+    """A file's tensors.
+
+    Attributes:
+        source: the file.
+        sha256: its digest.
+        layers: `layers[layer][tensor]`; names as in the file, but tensors named as in PyTorch.
+        keras: whether Keras wrote them.
+        changes: what was done to a layer to make PyTorch compute the same with it.
+    """
 
     source: str
     sha256: str
     layers: Mapping[str, Layer]
-
-
-def find(weights: str) -> Path:
-    """The file behind a name or path in a config, downloaded by torch if need be.
-
-    Raises:
-        ModelError: it is not here and cannot be fetched; says which file goes where.
-    """
-    if weights_name := weight_source.IMAGENET.get(weights):
-        return _torchvision_file(weights_name)
-    if weights == weight_source.VGGFACE:
-        path = weight_source.vggface_file()
-        assert path is not None, "weight_problems() refuses vggface without its file"
-        return path
-    return Path(weights).expanduser()
+    keras: bool = False
+    changes: Mapping[str, str] = field(default_factory=dict)
 
 
 def read(path: Path, sha256: str = "") -> StoredWeights:
     """Reads a file's tensors; runs no code from it.
 
     Args:
-        path: a .safetensors, .pt or .pth file.
+        path: .safetensors, .h5, or a torch state dict (any other name).
         sha256: digest that the file must have; "" accepts any.
 
     Raises:
@@ -62,8 +61,11 @@ def read(path: Path, sha256: str = "") -> StoredWeights:
             f"model.weights_sha256: must be the digest of {path}; got {sha256}, the file has "
             f"{digest}. Use the file that was meant, or update the digest"
         )
-    content = _safetensors(path) if path.suffix == ".safetensors" else _state_dict(path)
-    return StoredWeights(str(path), digest, group(_unwrapped(content, path)))
+    tensors = _plain(_tensors(path), path)
+    if path.suffix == KERAS_SUFFIX or keras_layers.is_keras(tensors):
+        layers, changes = keras_layers.in_torch_order(tensors, str(path))
+        return StoredWeights(str(path), digest, layers, keras=True, changes=changes)
+    return StoredWeights(str(path), digest, group(tensors))
 
 
 def group(tensors: Mapping[str, Tensor]) -> dict[str, Layer]:
@@ -87,26 +89,6 @@ def some_names(layers: Mapping[str, Layer]) -> str:
     return ", ".join(names[:4]) + more
 
 
-def _torchvision_file(weights_name: str) -> Path:
-    from torchvision.models import VGG16_Weights
-
-    url: str = VGG16_Weights[weights_name].url
-    path = weight_source.cache_folder() / url.rpartition("/")[2]
-    if path.is_file():
-        return path
-    prefix = path.stem.rpartition("-")[2]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise ModelError(
-            f"model.weights: {weights_name} needs {path.name}, which could not be fetched; got "
-            f"'{error}'. Fetch {url} on a machine with a network and put it in {path.parent}, or "
-            "give its path as model.weights=<path>"
-        ) from error
-    return path
-
-
 def _digest(path: Path) -> str:
     try:
         with path.open("rb") as file:
@@ -116,6 +98,12 @@ def _digest(path: Path) -> str:
             f"model.weights: must be a readable file; got {path} ({error.strerror}). "
             "Every machine that trains needs it at this path"
         ) from error
+
+
+def _tensors(path: Path) -> Mapping[str, Tensor]:
+    if path.suffix == KERAS_SUFFIX:
+        return keras_file.read(path)
+    return _unwrapped(_safetensors(path) if path.suffix == ".safetensors" else _state_dict(path))
 
 
 def _safetensors(path: Path) -> object:
@@ -130,6 +118,7 @@ def _safetensors(path: Path) -> object:
 
 def _state_dict(path: Path) -> object:
     try:
+        _require_uncompressed(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     # A damaged or hostile file can make the unpickler raise anything.
     except Exception as error:
@@ -140,27 +129,59 @@ def _state_dict(path: Path) -> object:
         ) from error
 
 
+def _require_uncompressed(path: Path) -> None:
+    """torch.save compresses nothing, so a zip that promises more than its own size is a trap."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            promised = sum(entry.file_size for entry in archive.infolist())
+        if promised > path.stat().st_size:
+            raise ValueError(f"it would unpack to {promised:,} bytes")
+
+
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".partition("\n")[0][:120]
 
 
-def _unwrapped(content: object, path: Path) -> dict[str, Tensor]:
+def _unwrapped(content: object) -> dict[str, Tensor]:
     if isinstance(content, Mapping):
         for key in NESTING_KEYS:
             if isinstance(content.get(key), Mapping):
                 content = content[key]
                 break
     items = content.items() if isinstance(content, Mapping) else ()
-    tensors = {_unprefixed(str(key)): value for key, value in items if isinstance(value, Tensor)}
-    if not tensors:
-        raise ModelError(
-            f"model.weights: must hold named tensors; got {path} with none. "
-            "Save a model's state_dict()"
-        )
-    return tensors
+    return {_unprefixed(str(key)): value for key, value in items if isinstance(value, Tensor)}
 
 
 def _unprefixed(key: str) -> str:
     for prefix in WRAPPER_PREFIXES:
         key = key.removeprefix(prefix)
     return key
+
+
+def _plain(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    if not tensors:
+        raise ModelError(
+            f"model.weights: must hold named tensors; got {path} with none. "
+            "Save a model's state_dict()"
+        )
+    for name, tensor in tensors.items():
+        if not name.isprintable() or len(name) > LONGEST_NAME:
+            raise ModelError(
+                f"model.weights: names must be printable and of at most {LONGEST_NAME} "
+                f"characters; got {name[:LONGEST_NAME]!a} in {path}"
+            )
+        if not _is_dense(tensor):
+            raise ModelError(
+                f"model.weights: must hold dense tensors with all their numbers; got {name} of "
+                f"{tuple(tensor.shape)} in {path}. Save a model's state_dict()"
+            )
+    return {name: tensor.detach() for name, tensor in tensors.items()}
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Neither sparse nor quantised nor without storage, nor a few numbers that pose as many."""
+    if tensor.layout is not torch.strided or tensor.device.type != "cpu":
+        return False
+    if tensor.is_quantized or tensor.is_nested:
+        return False
+    return tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Literal
 
+from models.weight_source import is_url
+
 Action = Literal["loaded", "initialised", "skipped"]
 Shapes = dict[str, tuple[int, ...]]
 
@@ -39,9 +41,10 @@ class WeightReport:
 
     Attributes:
         model: name in configs.
-        source: `random`, `imagenet`, ... or the file's path.
+        source: `random`, `imagenet`, ... or the file's path or URL.
         layout: whose layer names the file uses; "" without a file.
         sha256: digest of the file; "" without a file.
+        pinned: whether the file had to have that digest.
         normalisation: what the input statistics belong to; `mean` and `std` are for RGB in [0, 1].
         rows: every layer, in the model's order, then what only the file has.
     """
@@ -50,6 +53,7 @@ class WeightReport:
     source: str
     layout: str
     sha256: str
+    pinned: bool
     normalisation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -62,15 +66,18 @@ class WeightReport:
 
     def table(self) -> str:
         """All of it as text: a heading, then one line a layer."""
-        heading = f"weights of {self.model}: {self.source}"
-        if self.layout:
-            heading += f" ({self.layout}"
-            heading += f", sha256 {self.sha256})" if self.sha256 else ")"
-        return "\n".join([heading, *_aligned(_listing(self.rows)), self._input_line()])
+        return "\n".join([self._heading(), *_aligned(_listing(self.rows)), self._input_line()])
 
     def to_json(self) -> str:
         """The report as a JSON object, for the run's folder."""
-        return json.dumps(asdict(self), indent=2)
+        return json.dumps(asdict(self), indent=2, allow_nan=False)
+
+    def _heading(self) -> str:
+        digest = f"sha256 {self.sha256}" if self.sha256 else ""
+        # What a server sends today it need not send tomorrow; a file has its owner.
+        loose = "not pinned" if is_url(self.source) and not self.pinned else ""
+        origin = ", ".join(filter(None, [self.layout, digest, loose]))
+        return f"weights of {self.model}: {self.source}" + (f" ({origin})" if origin else "")
 
     def _input_line(self) -> str:
         mean, std = (", ".join(f"{value:.4g}" for value in side) for side in (self.mean, self.std))

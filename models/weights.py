@@ -54,7 +54,7 @@ def load(model: nn.Module, stored: StoredWeights) -> Origin:
             _copy(stored.layers[file_layers[name]], ours[name])
     _take_statistics(model, stored, layout)
     normalisation = layout.statistics.name if layout.statistics else "as in the checkpoint"
-    rows = _rows(ours, stored.layers, file_layers, fates)
+    rows = _rows(ours, stored, file_layers, fates)
     return Origin(layout.name, stored.sha256, normalisation, rows)
 
 
@@ -105,7 +105,7 @@ def _misfit(ours: Layer, theirs: Layer | None) -> str:
 def _fitted(found: Tensor, wanted: Tensor) -> Tensor | None:
     if found.is_floating_point() != wanted.is_floating_point():
         return None
-    if wanted.ndim == 2 and found.ndim == 4:
+    if wanted.ndim == 2 and found.ndim == 4 and found.shape[1:].numel() == wanted.shape[1]:
         # timm keeps VGG's hidden layers as convolutions: the same numbers in the same order.
         found = found.flatten(1)
     return found if found.shape == wanted.shape else None
@@ -155,7 +155,7 @@ def _take_statistics(model: nn.Module, stored: StoredWeights, layout: Layout) ->
 
 def _rows(
     ours: Mapping[str, Layer],
-    theirs: Mapping[str, Layer],
+    stored: StoredWeights,
     file_layers: Mapping[str, str],
     fates: Mapping[str, str],
 ) -> tuple[WeightRow, ...]:
@@ -165,11 +165,12 @@ def _rows(
         file_layer = file_layers.get(name, "")
         if not reason:
             used.add(file_layer)
-            rows.append(WeightRow(name, "loaded", shapes(ours[name]), "", file_layer))
+            change = stored.changes.get(file_layer, "")
+            rows.append(WeightRow(name, "loaded", shapes(ours[name]), change, file_layer))
         else:
             rows.append(WeightRow(name, "initialised", shapes(ours[name]), reason))
     wanted = {file_layers[name]: reason for name, reason in fates.items() if name in file_layers}
-    for file_layer, layer in theirs.items():
+    for file_layer, layer in stored.layers.items():
         if file_layer not in used:
             reason = wanted.get(file_layer, "no such layer in the model")
             rows.append(WeightRow("", "skipped", shapes(layer), reason, file_layer))
