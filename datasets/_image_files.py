@@ -45,7 +45,7 @@ def read_files(root: Path, faces: Sequence[Face]) -> Iterator[bytes | Unreadable
 
 def utf8(text: str) -> str:
     r"""Makes a file name printable: bytes that are not UTF-8 become \udcXX."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def printable(text: str) -> str:
@@ -57,10 +57,11 @@ def printable(text: str) -> str:
 
 def _content(path: Path) -> bytes | Unreadable:
     try:
-        size = path.stat().st_size
-        if size > _MAX_BYTES:
-            return Unreadable(f"file too large for an image: {size} bytes")
-        return path.read_bytes()
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > _MAX_BYTES:
+                return Unreadable(f"file too large for an image: {size} bytes")
+            return file.readall()
     except OSError as error:
         return Unreadable(f"file cannot be read: {error.strerror}")
 

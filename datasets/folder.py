@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from datasets import Face, SourceError, Unreadable, canonical, canonical_split, frame_number
 from datasets._image_files import problem_with, read_files, utf8
@@ -49,7 +50,7 @@ def faces(source: Path, options: Options) -> Iterator[Face]:
     has_splits = _has_splits(source)
     endings = tuple(f".{ending.lstrip('.').lower()}" for ending in options.extensions)
     files = _files(source, "", endings)
-    return (_face(source, path, has_splits, group, frame) for path in files)
+    return (_face(source, file, has_splits, group, frame) for file in files)
 
 
 def read(source: Path, faces: Sequence[Face], options: Options) -> Iterator[bytes | Unreadable]:
@@ -97,14 +98,21 @@ def _has_splits(source: Path) -> bool:
     return bool(splits)
 
 
-def _files(source: Path, folder: str, endings: tuple[str, ...]) -> Iterator[str]:
-    """Walks depth first in sorted order; yields relative paths, also of links to folders."""
+class _File(NamedTuple):
+    """A relative path, and whether it is a file by itself: no link, which may lead anywhere."""
+
+    path: str
+    is_plain: bool
+
+
+def _files(source: Path, folder: str, endings: tuple[str, ...]) -> Iterator[_File]:
+    """Walks depth first in sorted order; yields files, and links to folders."""
     for entry in _entries(source / folder):
         path = f"{folder}/{entry.name}" if folder else entry.name
         if entry.is_dir(follow_symlinks=False):
             yield from _files(source, path, endings)
         elif _is_folder(entry) or entry.name.lower().endswith(endings):
-            yield path
+            yield _File(path, entry.is_file(follow_symlinks=False))
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
@@ -128,17 +136,18 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 def _face(
     source: Path,
-    path: str,
+    file: _File,
     has_splits: bool,
     group: re.Pattern[str] | None,
     frame: re.Pattern[str] | None,
 ) -> Face:
+    path = file.path
     parts = path.split("/")
     depth = 1 if has_splits else 0
     label = canonical(utf8(parts[depth])) if len(parts) > depth + 1 else ""
     group_name = _found(group, path)
     number = frame_number(_found(frame, path))
-    problem = _problem(source, path, label)
+    problem = _problem(source, file, label)
     if group and not group_name:
         problem = problem or "options.group_pattern finds nothing in the path"
     if frame and number < 0:
@@ -158,10 +167,11 @@ def _found(pattern: re.Pattern[str] | None, path: str) -> str:
     return (match[1] or "") if match else ""
 
 
-def _problem(source: Path, path: str, label: str) -> str:
-    if utf8(path) != path:
+def _problem(source: Path, file: _File, label: str) -> str:
+    if utf8(file.path) != file.path:
         return "name is not valid UTF-8"
-    problem = problem_with(source, path)
+    # No link is followed on the way to a file, so that a plain one lies inside the source.
+    problem = "" if file.is_plain else problem_with(source, file.path)
     if problem == "not a file":
         return "a link to a folder is not followed"
     if not problem and not label:

@@ -25,10 +25,10 @@ def find_dataset(path: str, out: str) -> PreparedDataset | None:
     Raises:
         DatasetError: no data set there, or a damaged one.
     """
-    root = _folder(out) if path == EMBEDDED else Path(path)
-    if path == EMBEDDED and not (root / FILE_NAME).is_file():
-        return None
-    return open_dataset(root)
+    if path != EMBEDDED:
+        return open_dataset(path)
+    root = _folder(out)
+    return open_dataset(root) if (root / FILE_NAME).is_file() else None
 
 
 def embedded_dataset(out: str) -> PreparedDataset:

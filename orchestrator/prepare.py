@@ -15,7 +15,8 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,13 +24,15 @@ from typing import TYPE_CHECKING
 from orchestrator.cluster import connect
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import PrepareConfig
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.folder import Folder, folder
 from orchestrator.ingest import listing
 from orchestrator.ingest.dataset import PreparedDataset, open_dataset
 from orchestrator.ingest.manifest import FILE_NAME, VERSION, Source
-from orchestrator.ingest.splits import SPLITS
+from orchestrator.results.dataset_tables import summary
 
 if TYPE_CHECKING:
+    from orchestrator.ingest.pixels import Fingerprints
     from orchestrator.ingest.writing import Target
 
 COMMAND = "python -m orchestrator.prepare"
@@ -45,21 +48,22 @@ Say = Callable[[str], None]
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(PrepareConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    if config.audit:
+        return _end(open_dataset(config.out), None)
     plan = _plan(config)
-    if dataset := _finished(plan):
-        print(f"{plan.out} is finished already; nothing to do.\n")
-        print(summary(dataset))
+    if finished := _finished(plan):
+        print(f"{plan.out} is finished already; nothing to write.\n")
+        print(summary(finished))
         return 0
     print(f"{plan.census.rows:,} rows listed in {plan.recipe.source.name or config.dataset}")
     with connect(config.address, dashboard=False):
         start = time.monotonic()
-        dataset = _write(plan, _say)
+        dataset, found = _write(plan, _say)
         seconds = time.monotonic() - start
     print(
         f"{dataset.num_rows / seconds:,.0f} images/s ({seconds:.1f} s, start of Ray not counted)\n"
     )
-    print(summary(dataset))
-    return 0
+    return _end(dataset, found)
 
 
 def prepare(config: PrepareConfig) -> PreparedDataset:
@@ -70,28 +74,17 @@ def prepare(config: PrepareConfig) -> PreparedDataset:
         OrchestratorError: Too many unreadable rows, or a worker died.
     """
     plan = _plan(config)
-    return _finished(plan) or _write(plan, _silent)
+    return _finished(plan) or _write(plan, _silent)[0]
 
 
-def summary(dataset: PreparedDataset) -> str:
-    """What a user needs to know of a prepared set: rows, counts, leaks, place, next command."""
-    rows = dataset.manifest["rows"]
-    size = "x".join(map(str, dataset.image_shape))
-    lines = [
-        f"rows in {rows['listed']:,} = kept {rows['kept']:,} + quarantined "
-        f"{rows['bad'] + rows['left_out']:,} (bad {rows['bad']:,}, left out {rows['left_out']:,})",
-        "",
-        *_counts_table(dataset),
-        "",
-        *_audit_table(dataset),
-        "",
-        f"data set     {dataset.name}, {dataset.num_rows:,} images of {size}",
-        f"folder       {dataset.root}",
-        f"fingerprint  {dataset.fingerprint}",
-        "",
-        f"next: python -m orchestrator.ablate data.path={dataset.root}",
-    ]
-    return "\n".join(lines)
+def _end(dataset: PreparedDataset, found: Fingerprints | None) -> int:
+    """Writes the audit's page and says what was done."""
+    from orchestrator.results.dataset_audit import write_audit  # imports matplotlib
+
+    with _storage_of(dataset.root):
+        write_audit(dataset, found)
+    print(summary(dataset))
+    return 0
 
 
 @dataclass(frozen=True)
@@ -99,7 +92,7 @@ class _Plan:
     """What is going to be done, known before a pixel is read."""
 
     config: PrepareConfig
-    out: Path
+    out: Folder
     recipe: listing.Recipe
     census: listing.Census
     key: str
@@ -113,14 +106,15 @@ def _plan(config: PrepareConfig) -> _Plan:
         options=config.options,
         classes=config.classes,
         drop=config.drop,
+        every=config.every,
         image_px=config.image_px,
         max_pixels=config.max_pixels,
     )
     census = listing.census(recipe)
-    decisive = [VERSION, recipe.identity, census.digest, config.fractions, config.seed]
-    decisive += [config.rows_per_file, config.name]
+    decisive = [VERSION, recipe.identity, census.digest, config.fractions, config.sizes]
+    decisive += [config.together, config.seed, config.rows_per_file, config.name]
     key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
-    return _Plan(config, Path(config.out).expanduser().absolute(), recipe, census, key)
+    return _Plan(config, folder(config.out), recipe, census, key)
 
 
 def _finished(plan: _Plan) -> PreparedDataset | None:
@@ -131,7 +125,7 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
     """
     if not plan.out.exists():
         return None
-    if (plan.out / FILE_NAME).exists():
+    if plan.out.size(FILE_NAME) is not None:
         dataset = open_dataset(plan.out)
         if dataset.manifest["plan"] == plan.key:
             return dataset
@@ -139,27 +133,43 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
             f"out: must not hold another data set; got {plan.out} with {dataset.name}, prepared "
             "from other rows or settings. Choose another folder, or delete this one."
         )
-    if not plan.out.is_dir() or _is_foreign(plan.out):
+    if _is_foreign(plan.out):
         raise ConfigError(
             f"out: must be an empty or a new folder; got {plan.out}. Choose another one."
         )
     return None
 
 
-def _is_foreign(folder: Path) -> bool:
-    """Whether a folder holds files that no unfinished run left there."""
-    return any(folder.iterdir()) and not (folder / ".partial").is_dir()
+def _is_foreign(out: Folder) -> bool:
+    """Whether it is a file, or holds files that no unfinished run left there."""
+    is_file = out.local is not None and not out.local.is_dir()
+    return is_file or not (out.is_empty() or (out / ".partial").exists())
 
 
-def _write(plan: _Plan, say: Say) -> PreparedDataset:
+def _write(plan: _Plan, say: Say) -> tuple[PreparedDataset, Fingerprints]:
     """Writes the set and opens it again, which checks every byte."""
     from orchestrator.ingest.writing import write  # imports ray, which `--help` need not wait for
 
-    write(plan.recipe, plan.census, _target(plan), say)
-    return open_dataset(plan.out)
+    with _storage_of(plan.out):
+        found = write(plan.recipe, plan.census, _target(plan), say)
+    return open_dataset(plan.out), found
+
+
+@contextmanager
+def _storage_of(out: Folder) -> Iterator[None]:
+    """Turns what storage complains of into an error a user can act on."""
+    try:
+        yield
+    except OSError as error:
+        raise OrchestratorError(
+            f"out: must be there, writable, and have room; got {out}: "
+            f"{' '.join(str(error).split())}. Run the same command again when it is: what is "
+            "finished is kept."
+        ) from error
 
 
 def _target(plan: _Plan) -> Target:
+    from orchestrator.ingest.protocols import Together
     from orchestrator.ingest.writing import Target
 
     config = plan.config
@@ -171,14 +181,20 @@ def _target(plan: _Plan) -> Target:
             adapter=config.dataset,
             name=plan.recipe.source.name,
             options={key: _without_folder(value) for key, value in config.options.items()},
+            provenance=dict(plan.census.provenance),
         ),
         fractions=config.fractions,
+        sizes=config.sizes,
+        together=Together(config.together),
         seed=config.seed,
         max_bad=config.max_bad,
         rows_per_file=config.rows_per_file,
         settings={
             "drop": list(plan.recipe.drop),
+            "every": config.every,
             "fractions": list(config.fractions),
+            "sizes": list(config.sizes) if config.sizes else None,
+            "together": config.together,
             "seed": config.seed,
             "max_bad": config.max_bad,
             "max_pixels": config.max_pixels,
@@ -200,59 +216,6 @@ def _say(line: str) -> None:
 
 def _silent(_: str) -> None:
     pass
-
-
-def _counts_table(dataset: PreparedDataset) -> list[str]:
-    """Rows by protocol and split, a column a class."""
-    head = ["protocol", "split", *dataset.classes, "total"]
-    body = [
-        [protocol, split, *map(_thousands, of_class.values()), _thousands(sum(of_class.values()))]
-        for protocol, splits in dataset.counts.items()
-        for split, of_class in ((split, splits[split]) for split in SPLITS)
-    ]
-    return _aligned([head, *body], num_words=2)
-
-
-def _audit_table(dataset: PreparedDataset) -> list[str]:
-    """Duplicates, then what each protocol lets across."""
-    found = dataset.manifest["audit"]
-    head = ["leaks of", "held-out rows", "pixels in train", "group in train"]
-    head += ["duplicates across splits", "groups across splits"]
-    body = [
-        [
-            protocol,
-            _thousands(leak["held_out_rows"]),
-            f"{leak['held_out_duplicates'] / (leak['held_out_rows'] or 1):.2%}",
-            f"{leak['held_out_same_group'] / (leak['held_out_rows'] or 1):.2%}",
-            _thousands(leak["duplicate_groups_across"]),
-            _thousands(leak["groups_across"]),
-        ]
-        for protocol, leak in found["leaks"].items()
-    ]
-    return [
-        *_aligned([head, *body], num_words=1),
-        "",
-        f"byte-identical images: {found['duplicate_groups']:,} sets of them with "
-        f"{found['duplicate_rows']:,} rows; {found['label_conflicts']:,} sets with several labels",
-        f"groups: {found['groups']:,} (a video or subject; an image without one and its exact "
-        "copies)",
-    ]
-
-
-def _aligned(rows: Sequence[Sequence[str]], *, num_words: int) -> list[str]:
-    """Lines up a table: so many columns of words, then numbers."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            cell.ljust(width) if place < num_words else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    ]
-
-
-def _thousands(number: int) -> str:
-    return f"{number:,}"
 
 
 if __name__ == "__main__":

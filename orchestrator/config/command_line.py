@@ -8,6 +8,7 @@ file below all of them, wherever it stands.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,6 +31,7 @@ from orchestrator.config.yaml_values import parse_value, read_yaml
 
 ORIGIN = "the command line"
 INTERRUPTED = 130  # 128 + SIGINT, what a shell reports
+READER_GONE = 141  # what a shell says of a process that SIGPIPE ended
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -76,7 +78,8 @@ def run(command_main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
         argv: These words; None takes them from the process.
 
     Returns:
-        main's own status, 2 for wrong input, 1 for other errors of ours, 130 after Ctrl-C.
+        main's own status, 2 for wrong input, 1 for other errors of ours, 130 after Ctrl-C, 141
+        where nobody reads the output any more.
         Anything else that is raised is a bug and traces back.
     """
     try:
@@ -87,6 +90,10 @@ def run(command_main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
+        # Python flushes stdout once more as it ends, which must not fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return READER_GONE
 
 
 @dataclass

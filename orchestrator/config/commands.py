@@ -5,12 +5,12 @@ Runs anywhere (PURE): no torch, no ray.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.experiment import Experiment, Resources
-from orchestrator.config.section import Count, Flag, LocalPath, Number, Section
+from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath, Whole
 
 Address = Annotated[
     str,
@@ -26,7 +26,9 @@ class PrepareConfig(Section):
 
     dataset: Annotated[str, Field(description="an adapter: a file of datasets/")] = "synthetic"
     source: Annotated[str, Field(description="where the raw data lies (file or folder)")] = ""
-    out: Annotated[LocalPath, Field(description="folder to write")] = "prepared/synthetic"
+    out: Annotated[
+        StoragePath, Field(description="folder to write; a path or s3://bucket/folder")
+    ] = "prepared/synthetic"
     name: Annotated[str, Field(description="name of the set; '' = the folder's")] = ""
     options: Annotated[
         dict[str, str | int | float | bool],
@@ -37,6 +39,9 @@ class PrepareConfig(Section):
         Field(min_length=2, max_length=127, description="class names in the order of their index"),
     ] = ("anger", "disgust", "fear", "happiness", "sadness", "surprise")
     drop: Annotated[tuple[str, ...], Field(description="labels to leave out, e.g. [neutral]")] = ()
+    every: Annotated[
+        Count, Field(description="of the frames of each video, take one in so many")
+    ] = 1
     image_px: Annotated[
         Count, Field(ge=8, le=1024, description="side of the square images written, pixels")
     ] = 96
@@ -44,6 +49,20 @@ class PrepareConfig(Section):
         tuple[Number, Number, Number],
         Field(description="train, validation, test shares of the group and random protocols"),
     ] = (0.6, 0.2, 0.2)
+    sizes: Annotated[
+        tuple[Whole, Whole, Whole] | None,
+        Field(
+            description="exact train, validation, test rows of the random protocol in place of "
+            "fractions; the study's are [26061, 8670, 8704]"
+        ),
+    ] = None
+    together: Annotated[
+        Literal["none", "exact", "near"],
+        Field(
+            description="copies of an image that share one split in every protocol: none, exact = "
+            "the same pixels, near = those that look alike too"
+        ),
+    ] = "none"
     seed: Annotated[Count, Field(ge=0, lt=2**31, description="seed of the splits")] = 0
     max_bad: Annotated[
         Number,
@@ -55,7 +74,25 @@ class PrepareConfig(Section):
     max_pixels: Annotated[
         Count, Field(description="largest image decoded, in pixels (decompression bombs)")
     ] = 4_000_000
+    audit: Annotated[
+        Flag, Field(description="audit the finished set in `out` again, and write nothing else")
+    ] = False
     address: Address = "auto"
+
+    @field_validator("sizes")
+    @classmethod
+    def _rows_of_each_split(cls, sizes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if sizes is not None and min(sizes) < 0:
+            raise ValueError("must be three numbers of rows >= 0, e.g. [26061, 8670, 8704]")
+        return sizes
+
+    @model_validator(mode="after")
+    def _sizes_can_be_met(self) -> Self:
+        if self.sizes is not None and self.together != "none":
+            raise ValueError(
+                "sizes: exact sizes cannot be met where copies share a split; set together=none"
+            )
+        return self
 
     @field_validator("fractions")
     @classmethod

@@ -13,10 +13,37 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Discriminator
 from pydantic.fields import FieldInfo
 
 ModelType = type[BaseModel]
+
+
+@dataclass(frozen=True)
+class TagOf:
+    """Tells variants apart by a key, of which one variant leaves the end open.
+
+    For `Field(discriminator=Discriminator(TagOf("name")))`: a variant whose `name` is a Literal
+    is chosen by that word; one whose `name` defaults to "timm:lamb" by any "timm:...".
+    """
+
+    key: str
+
+    @property
+    def __name__(self) -> str:
+        """What pydantic calls a discriminator in its own messages."""
+        return self.key
+
+    def __call__(self, value: Any) -> str | None:
+        """The tag of a mapping or of a section."""
+        tag = value.get(self.key) if isinstance(value, Mapping) else getattr(value, self.key, None)
+        return None if tag is None else tag_shape(str(tag))
+
+
+def tag_shape(tag: str) -> str:
+    """What stands for a tag among the variants: "timm:lamb" is a "timm:<name>", "adam" itself."""
+    prefix, colon, _ = tag.partition(":")
+    return f"{prefix}:<name>" if colon else tag
 
 
 @dataclass(frozen=True)
@@ -44,11 +71,14 @@ class Kind:
             str(value): section for section in self.sections for value in _tags(section, self.tag)
         }
 
+    def variant(self, tag: Any) -> ModelType | None:
+        """The model that a value of the tag chooses; None if there is none."""
+        return self.variants.get(tag_shape(str(tag)))
+
 
 def field_kind(field: FieldInfo) -> Kind:
     """What a field admits."""
-    discriminator = field.discriminator if isinstance(field.discriminator, str) else ""
-    return annotation_kind(field.annotation, discriminator)
+    return annotation_kind(field.annotation, _tag_key(field.discriminator))
 
 
 def annotation_kind(annotation: Any, tag: str = "") -> Kind:
@@ -158,17 +188,27 @@ def _members(annotation: Any) -> tuple[list[Any], str]:
     if origin is Annotated:
         inner, *metadata = get_args(annotation)
         members, tag = _members(inner)
-        here = [m.discriminator for m in metadata if isinstance(m, FieldInfo)]
-        return members, next((d for d in here if isinstance(d, str)), tag)
+        here = [_tag_key(m.discriminator) for m in metadata if isinstance(m, FieldInfo)]
+        return members, next((key for key in here if key), tag)
     if origin in (Union, types.UnionType):
         parts = [_members(member) for member in get_args(annotation)]
         return [m for members, _ in parts for m in members], next((t for _, t in parts if t), "")
     return [annotation], ""
 
 
+def _tag_key(discriminator: str | Discriminator | None) -> str:
+    """The field that tells variants apart; "" where there is none."""
+    if isinstance(discriminator, Discriminator):
+        chooser = discriminator.discriminator
+        return chooser.key if isinstance(chooser, TagOf) else ""
+    return discriminator or ""
+
+
 def _tags(section: ModelType, tag: str) -> tuple[Any, ...]:
     field = section.model_fields.get(tag)
-    return get_args(field.annotation) if field else ()
+    if field is None:
+        return ()
+    return get_args(field.annotation) or (tag_shape(str(field.default)),)
 
 
 def _is_text(plain: Any) -> bool:

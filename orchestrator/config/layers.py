@@ -126,9 +126,8 @@ def _without_stale(
     info: FieldInfo, kind: Kind, lower: Mapping[str, Any], upper: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The lower keys without those that only the variant left behind has."""
-    variants = kind.variants
-    old = variants.get(str(lower.get(kind.tag, _default_tag(info, kind))))
-    new = variants.get(str(upper.get(kind.tag)))
+    old = kind.variant(lower.get(kind.tag, _default_tag(info, kind)))
+    new = kind.variant(upper.get(kind.tag))
     if old is None or new is None or old is new:
         return dict(lower)
     stale = set(old.model_fields) - set(new.model_fields)
@@ -156,7 +155,7 @@ def _with_default_sections(model: ModelType, tree: Mapping[str, Any]) -> dict[st
 def _with_default(info: FieldInfo, kind: Kind, value: Mapping[str, Any]) -> dict[str, Any]:
     default = default_of(info)
     tag = value.get(kind.tag, _default_tag(info, kind)) if kind.tag else None
-    section = kind.variants.get(str(tag)) if kind.tag else kind.sections[0]
+    section = kind.variant(tag) if kind.tag else kind.sections[0]
     if section is None or (not kind.tag and len(kind.sections) > 1):
         return dict(value)
     if isinstance(default, BaseModel) and type(default) is section:

@@ -13,6 +13,8 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
+from orchestrator.config.address import absolute_address
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 """A finite number; 3, "3e-4" and 0.5 are numbers, true and NaN are not."""
 
@@ -34,6 +36,15 @@ def _no_address(path: str) -> str:
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
 """A path; an address such as s3://... would quietly become a local folder `s3:`."""
+
+
+def _known_address(path: str) -> str:
+    absolute_address(path)
+    return path
+
+
+StoragePath = Annotated[str, Field(min_length=1), AfterValidator(_known_address)]
+"""A path, or the address of a folder in an object store (`address.SCHEMES`)."""
 
 
 def _guarded(node: Any) -> Any:

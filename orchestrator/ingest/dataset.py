@@ -5,11 +5,13 @@ file's sha256 is compared with the manifest; the footer is looked at before any 
 sees it, since an Arrow schema embedded there can name extension types, and a reader that knows
 such a type runs its code (CVE-2026-41486); columns must be exactly the plain ones of the format.
 
-Runs anywhere (PURE): no ray, no torch. Reads every byte once; nothing is cached.
+Runs anywhere (PURE): no ray, no torch. Reads every byte once; nothing is cached. A set can lie
+in an object store: then its bytes come over the network, once, for the check.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -26,7 +28,8 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from orchestrator.config.errors import DatasetError
-from orchestrator.config.storage import sha256_of
+from orchestrator.config.folder import Folder, folder
+from orchestrator.config.storage import CHUNK_BYTES
 from orchestrator.ingest.manifest import FILE_NAME, SPLIT_COLUMN, VERSION, File, Manifest, schema
 from orchestrator.ingest.splits import SPLITS
 
@@ -43,23 +46,23 @@ class PreparedDataset:
     """A checked data set.
 
     Attributes:
-        root: Its folder, absolute.
+        root: Its folder, on a disk or in an object store.
         name: Its name.
         fingerprint: Digest of what a training can see of it, whatever files it is cut into.
         classes: Class names in the order of their index.
         image_shape: Height, width, channels.
-        files: Its Parquet files in the order of `row_id`.
+        files: Names of its Parquet files in the order of `row_id`.
         protocols: Split protocols it has a column for.
         counts: Rows by protocol, split and class.
         manifest: All of manifest.json.
     """
 
-    root: Path
+    root: Folder
     name: str
     fingerprint: str
     classes: tuple[str, ...]
     image_shape: tuple[int, int, int]
-    files: tuple[Path, ...]
+    files: tuple[str, ...]
     protocols: tuple[str, ...]
     counts: dict[str, dict[str, dict[str, int]]]
     manifest: dict[str, Any]
@@ -68,6 +71,13 @@ class PreparedDataset:
     def num_rows(self) -> int:
         """Rows of all splits together."""
         return int(self.manifest["rows"]["kept"])
+
+    def read(self, columns: Sequence[str]) -> pa.Table:
+        """Reads some columns of all rows, in the order of `row_id`."""
+        return pa.concat_tables(
+            pq.read_table(self.root.path(name), columns=columns, filesystem=self.root.filesystem)
+            for name in self.files
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,13 +97,24 @@ class SplitIndex:
     splits: npt.NDArray[np.str_]
 
 
-def open_dataset(root: Path) -> PreparedDataset:
+def open_dataset(place: str | Path | Folder) -> PreparedDataset:
     """Opens the data set in a folder and checks all of it.
 
     Raises:
-        DatasetError: The folder or a file is missing, damaged, hostile or of another version.
+        DatasetError: The folder or a file is missing, damaged, hostile or of another version, or
+            the store cannot be reached.
     """
-    root = Path(root).absolute()
+    root = place if isinstance(place, Folder) else folder(place, "data.path")
+    try:
+        return _opened(root)
+    except OSError as error:
+        raise DatasetError(
+            f"data.path: must be readable; got {root}: {' '.join(str(error).split())}. Check the "
+            "address, the network, and the credentials in the environment."
+        ) from error
+
+
+def _opened(root: Folder) -> PreparedDataset:
     manifest = _manifest(root)
     protocols = tuple(manifest.counts)
     expected = schema(manifest.image_shape, protocols)
@@ -107,7 +128,7 @@ def open_dataset(root: Path) -> PreparedDataset:
         fingerprint=manifest.fingerprint,
         classes=tuple(manifest.classes),
         image_shape=(height, width, channels),
-        files=tuple(root / file.name for file in manifest.files),
+        files=tuple(file.name for file in manifest.files),
         protocols=protocols,
         counts=manifest.counts,
         manifest=manifest.model_dump(mode="json"),
@@ -129,7 +150,7 @@ def read_split_index(
     """
     check_protocol(dataset, protocol, needs=needs)
     names = ["label", "group", "row_id", SPLIT_COLUMN + protocol]
-    table = pa.concat_tables(pq.read_table(path, columns=names) for path in dataset.files)
+    table = dataset.read(names)
     index = SplitIndex(
         labels=table["label"].to_numpy().astype(np.int64),
         groups=np.asarray(table["group"].to_pylist(), dtype=np.str_),
@@ -166,22 +187,21 @@ def check_protocol(
     )
 
 
-def _manifest(root: Path) -> Manifest:
+def _manifest(root: Folder) -> Manifest:
     """Reads and checks manifest.json."""
     path = root / FILE_NAME
-    if not root.is_dir():
+    size = root.size(FILE_NAME)
+    if size is None and not _is_folder(root):
         raise DatasetError(f"data.path: must be a folder written by `prepare`; got {root}. {AGAIN}")
-    if not path.is_file():
+    if size is None:
         raise DatasetError(
             f"data.path: {root} has no {FILE_NAME}: no prepared data set, or one that was not "
             f"finished. {AGAIN}"
         )
-    if path.stat().st_size > MAX_MANIFEST_BYTES:
-        raise DatasetError(
-            f"{path}: must be a manifest; got a file of {path.stat().st_size} bytes."
-        )
+    if size > MAX_MANIFEST_BYTES:
+        raise DatasetError(f"{path}: must be a manifest; got a file of {size} bytes.")
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(root.read(FILE_NAME))
     except (ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: must be JSON; got {error}. {AGAIN}") from error
     version = content.get("version") if isinstance(content, dict) else None
@@ -196,49 +216,55 @@ def _manifest(root: Path) -> Manifest:
         raise DatasetError(f"{path}: {place + ': ' if place else ''}{said}. {AGAIN}") from error
 
 
-def _check_file(root: Path, expected: pa.Schema, file: File) -> None:
+def _is_folder(root: Folder) -> bool:
+    return root.local is None or root.local.is_dir()
+
+
+def _check_file(root: Folder, expected: pa.Schema, file: File) -> None:
     """Checks one file: there, whole, unchanged, harmless, of the right columns and rows."""
     path = root / file.name
-    if path.is_symlink() or not path.is_file():
+    size = root.size(file.name)
+    if size is None or (root.local and (root.local / file.name).is_symlink()):
         raise DatasetError(f"{path}: a file of the manifest is missing. {AGAIN}")
-    size = path.stat().st_size
     if size != file.bytes:
         raise DatasetError(f"{path}: must have {file.bytes} bytes; got {size}. {AGAIN}")
-    _check_footer(path)
-    digest = sha256_of(path)
-    if digest != file.sha256:
-        raise DatasetError(
-            f"{path}: sha256 must be that of the manifest, {file.sha256[:16]}...; "
-            f"got {digest[:16]}... The file was changed or damaged. {AGAIN}"
-        )
-    try:
-        metadata = pq.read_metadata(path)
-        found = metadata.schema.to_arrow_schema()
-    except (pa.ArrowException, OSError) as error:
-        raise DatasetError(f"{path}: must be a Parquet file; got {error}. {AGAIN}") from error
+    with root.open(file.name) as opened:
+        _check_footer(path, opened, size)
+        _check_digest(path, opened, file)
+        try:
+            metadata = pq.read_metadata(opened)
+            found = metadata.schema.to_arrow_schema()
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{path}: must be a Parquet file; got {error}. {AGAIN}") from error
     _check_schema(path, expected, found)
     if metadata.num_rows != file.rows:
         raise DatasetError(f"{path}: must have {file.rows} rows; got {metadata.num_rows}. {AGAIN}")
 
 
-def _check_footer(path: Path) -> None:
+def _check_digest(path: Folder, opened: pa.NativeFile, file: File) -> None:
+    opened.seek(0)
+    digest = hashlib.sha256()
+    while chunk := opened.read(CHUNK_BYTES):
+        digest.update(chunk)
+    if digest.hexdigest() != file.sha256:
+        raise DatasetError(
+            f"{path}: sha256 must be that of the manifest, {file.sha256[:16]}...; got "
+            f"{digest.hexdigest()[:16]}... The file was changed or damaged. {AGAIN}"
+        )
+    opened.seek(0)
+
+
+def _check_footer(path: Folder, opened: pa.NativeFile, size: int) -> None:
     """Looks at a Parquet file's footer as bytes, before a reader that acts on it does.
 
     Our own files carry no Arrow schema, so that any is a reason to refuse, unparsed.
     """
-    with path.open("rb") as file:
-        head = file.read(4)
-        file.seek(-min(8, path.stat().st_size), os.SEEK_END)
-        tail = file.read(8)
-        length = int.from_bytes(tail[:4], "little")
-        if (
-            head != MAGIC
-            or tail[4:] != MAGIC
-            or length > min(path.stat().st_size - 12, MAX_FOOTER_BYTES)
-        ):
-            raise DatasetError(f"{path}: must be a whole Parquet file; got none. {AGAIN}")
-        file.seek(-8 - length, os.SEEK_END)
-        footer = file.read(length)
+    head = opened.read_at(min(4, size), 0)
+    tail = opened.read_at(min(8, size), max(0, size - 8))
+    length = int.from_bytes(tail[:4], "little")
+    if head != MAGIC or tail[4:] != MAGIC or length > min(size - 12, MAX_FOOTER_BYTES):
+        raise DatasetError(f"{path}: must be a whole Parquet file; got none. {AGAIN}")
+    footer = opened.read_at(length, size - 8 - length)
     if b"ARROW:" in footer:
         raise DatasetError(
             f"{path}: must have plain columns; got an embedded Arrow schema, which can name "
@@ -246,7 +272,7 @@ def _check_footer(path: Path) -> None:
         )
 
 
-def _check_schema(path: Path, expected: pa.Schema, found: pa.Schema) -> None:
+def _check_schema(path: Folder, expected: pa.Schema, found: pa.Schema) -> None:
     if found.names != expected.names:
         raise DatasetError(
             f"{path}: columns must be {', '.join(expected.names)}; "

@@ -96,14 +96,25 @@ def _fault_of_size(size: tuple[int, int], max_pixels: int) -> str:
 def _square(image: Image.Image, image_px: int) -> Rgb:
     """Decodes and brings an image to the wanted form."""
     image.draft(None, (image_px, image_px))  # only JPEG can; the scale never falls below this
-    flat = _flat(ImageOps.exif_transpose(image))
+    flat = _flat(image if _is_upright(image) else ImageOps.exif_transpose(image))
     if flat.size != (image_px, image_px):
         flat = flat.resize((image_px, image_px), Image.Resampling.BILINEAR)
-    return np.asarray(flat.convert("RGB"))  # after resizing: grey costs a third
+    # Grey becomes RGB after resizing, at a third of the cost.
+    return np.asarray(flat if flat.mode == "RGB" else flat.convert("RGB"))
+
+
+def _is_upright(image: Image.Image) -> bool:
+    """Whether an image is sure to have no EXIF orientation; parsing costs as much as decoding.
+
+    Only of a JPEG it is known before decoding: other formats can have it behind the pixels.
+    """
+    return image.format == "JPEG" and "exif" not in image.info
 
 
 def _flat(image: Image.Image) -> Image.Image:
     """Brings any mode to 8-bit grey or RGB without transparency."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image  # the usual case first: each step below would copy it
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):
         return _from_16_bit(image)
     if image.mode == "F":

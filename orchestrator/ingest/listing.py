@@ -36,6 +36,7 @@ class Recipe:
         options: The adapter's own `Options`.
         classes: Class names in the order of their index.
         drop: Labels left out.
+        every: Of the frames of a video, one in so many.
         image_px: Side of the square images.
         max_pixels: Largest image decoded.
     """
@@ -45,6 +46,7 @@ class Recipe:
     options: object
     classes: tuple[str, ...]
     drop: tuple[str, ...]
+    every: int
     image_px: int
     max_pixels: int
 
@@ -58,6 +60,7 @@ class Recipe:
                 "options": repr(self.options),
                 "classes": self.classes,
                 "drop": self.drop,
+                "every": self.every,
                 "image_px": self.image_px,
                 "max_pixels": self.max_pixels,
             }
@@ -67,7 +70,12 @@ class Recipe:
         """Says what a row is as far as its listing tells: kept, bad or left out."""
         if face.problem:
             return BAD
-        return LEFT_OUT if face.label in self.drop else KEPT
+        return LEFT_OUT if face.left_out or face.label in self.drop else KEPT
+
+    def reason(self, face: Face) -> str:
+        """Says why a row is not kept as far as its listing tells; "" where it is."""
+        dropped = f"label {face.label} is left out" if face.label in self.drop else ""
+        return face.problem or face.left_out or dropped
 
 
 @dataclass(frozen=True)
@@ -76,13 +84,15 @@ class Census:
 
     Attributes:
         rows: Rows listed.
-        labels: Rows of each label, rows with a problem not counted.
+        labels: Rows of each label, those that cannot be kept not counted.
         digest: sha256 over all rows in order.
+        provenance: What the adapter says of the release, for the manifest.
     """
 
     rows: int
     labels: Mapping[str, int]
     digest: str
+    provenance: Mapping[str, str | int]
 
 
 @dataclass(frozen=True)
@@ -107,6 +117,7 @@ def recipe(
     options: Mapping[str, object],
     classes: Sequence[str],
     drop: Sequence[str],
+    every: int,
     image_px: int,
     max_pixels: int,
 ) -> Recipe:
@@ -132,6 +143,7 @@ def recipe(
         options=made,
         classes=tuple(map(datasets.canonical, classes)),
         drop=tuple(sorted(set(map(datasets.canonical, drop)))),
+        every=every,
         image_px=image_px,
         max_pixels=max_pixels,
     )
@@ -150,10 +162,15 @@ def census(recipe: Recipe) -> Census:
     for face in _faces(recipe):
         rows += 1
         digest.update(_bytes_of(face))
-        if not face.problem:
+        if not face.problem and not face.left_out:
             labels[face.label] += 1
     _check_labels(recipe, labels)
-    return Census(rows=rows, labels=dict(sorted(labels.items())), digest=digest.hexdigest())
+    return Census(
+        rows=rows,
+        labels=dict(sorted(labels.items())),
+        digest=digest.hexdigest(),
+        provenance=_provenance(recipe),
+    )
 
 
 def slices(recipe: Recipe, rows: int = SLICE_ROWS) -> Iterator[Slice]:
@@ -197,11 +214,23 @@ def _source_problems(source: str, adapter: str) -> list[str]:
 def _faces(recipe: Recipe) -> Iterator[Face]:
     """Lists the source; its complaints become ours."""
     try:
-        yield from datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options)
+        for face in datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options):
+            # Frames count from 1 in most sets. One without a number stands for itself.
+            if face.frame < 0 or (face.frame - 1) % recipe.every == 0:
+                yield face
     except SourceError as error:
         raise ConfigError(*str(error).splitlines()) from error
     except OSError as error:
         raise ConfigError(f"source: must be readable; got {error}. Check the path.") from error
+
+
+def _provenance(recipe: Recipe) -> Mapping[str, str | int]:
+    """Asks the adapter what release it met; most have nothing to say."""
+    tell = getattr(datasets.adapter(recipe.adapter), "provenance", None)
+    try:
+        return dict(tell(recipe.source, recipe.options)) if tell else {}
+    except SourceError as error:
+        raise ConfigError(*str(error).splitlines()) from error
 
 
 def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
@@ -230,5 +259,6 @@ def _slice(recipe: Recipe, index: int, faces: Sequence[Face]) -> Slice:
 
 def _bytes_of(face: Face) -> bytes:
     """All that a row says, in a form no other row shares."""
-    text = repr((face.source, face.label, face.group, face.frame, face.split, face.problem))
+    fields = (face.source, face.label, face.group, face.frame, face.split)
+    text = repr((*fields, face.problem, face.left_out))
     return text.encode("utf-8", "surrogateescape") + len(face.payload).to_bytes(8) + face.payload

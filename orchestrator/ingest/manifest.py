@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from orchestrator.ingest.splits import SPLITS, SplitIndices
 
-VERSION = 1
+VERSION = 2
 FILE_NAME = "manifest.json"
 SPLIT_COLUMN = "split_"
 
@@ -55,19 +55,35 @@ class LeakCounts(_Part):
     """What a protocol lets across (`audit.Leak`)."""
 
     duplicate_groups_across: Natural
+    near_groups_across: Natural
     groups_across: Natural
     held_out_rows: Natural
     held_out_duplicates: Natural
+    held_out_near: Natural
     held_out_same_group: Natural
 
 
+class BalanceCounts(_Part):
+    """How a class is spread over videos or subjects (`audit.ClassBalance`)."""
+
+    rows: Natural
+    groups: Natural
+    largest_group_rows: Natural
+
+
 class AuditCounts(_Part):
-    """Exact duplicates and leaks of the set (`audit.Audit`)."""
+    """Copies, balance and leaks of the set (`audit.Audit`)."""
 
     duplicate_groups: Natural
     duplicate_rows: Natural
     label_conflicts: Natural
+    near_threshold: Natural
+    near_groups: Natural
+    near_rows: Natural
+    near_label_conflicts: Natural
+    near_groups_across_groups: Natural
     groups: Natural
+    classes: dict[str, BalanceCounts]
     leaks: dict[str, LeakCounts]
 
 
@@ -77,12 +93,13 @@ class Source(_Part):
     adapter: str
     name: str
     options: dict[str, JsonValue]
+    provenance: dict[str, str | int] = {}
 
 
 class Manifest(_Part):
     """All of `manifest.json`."""
 
-    version: Literal[1]
+    version: Literal[2]
     name: str
     fingerprint: Sha256
     plan: Sha256

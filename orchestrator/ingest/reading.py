@@ -8,8 +8,8 @@ a reading that needed one would wait for ever.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TypedDict
 
 import numpy as np
@@ -72,13 +72,13 @@ def read_training_data(
         DatasetError: no such protocol, or an empty split.
         OrchestratorError: no CPU of the cluster is free.
     """
-    _refuse_without_cpu()
+    refuse_without_cpu()
     limits = {"train": train_per_class, "validation": validation_per_class}
     rows = {
         split: select_rows(dataset, protocol, split, limit, seed) for split, limit in limits.items()
     }
     return TrainingData(
-        datasets={split: read_split(dataset.files, chosen) for split, chosen in rows.items()},
+        datasets={split: read_split(dataset, chosen) for split, chosen in rows.items()},
         sizes={
             split: {"num_rows": len(chosen.row_ids), "num_groups": chosen.num_groups}
             for split, chosen in rows.items()
@@ -86,7 +86,7 @@ def read_training_data(
     )
 
 
-def _refuse_without_cpu() -> None:
+def refuse_without_cpu() -> None:
     """Ray Data waits for ever, silently, for a CPU that other jobs hold."""
     free = ray.available_resources().get("CPU", 0)
     if free < 1:
@@ -122,23 +122,31 @@ def select_rows(
     )
 
 
-def read_split(files: tuple[Path, ...], rows: SplitRows) -> Dataset:
+def read_split(dataset: PreparedDataset, rows: SplitRows) -> Dataset:
     """Read the chosen rows into Ray's object store.
 
     Returns:
         A materialized Dataset of columns image, label, row_id, rank, group_index.
     """
-    context = ray.data.DataContext.get_current()
-    context.target_max_block_size = BLOCK_BYTES
-    context.enable_progress_bars = False
-    raw = ray.data.read_parquet([str(file) for file in files])
-    raw = raw.select_columns(["image", "label", "row_id"])
+    raw = raw_rows(dataset, ["image", "label", "row_id"])
     return raw.map_batches(
         _keep_chosen,
         fn_kwargs={"row_ids": rows.row_ids, "group_index": rows.group_index},
         batch_format="pyarrow",
         batch_size=None,
     ).materialize()
+
+
+def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
+    """Some columns of all rows as they lie in the files: raw bytes, read when they are asked for."""
+    context = ray.data.DataContext.get_current()
+    context.target_max_block_size = BLOCK_BYTES
+    context.enable_progress_bars = False
+    root = dataset.root
+    raw = ray.data.read_parquet(
+        [root.path(name) for name in dataset.files], filesystem=root.filesystem
+    )
+    return raw.select_columns(list(columns))
 
 
 class LaneShards(ray.train.DataConfig):

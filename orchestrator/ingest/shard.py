@@ -76,7 +76,7 @@ def collect_shard(
     parts = [table for table in tables if table.num_rows]
     if not parts:
         return _empty_shard(image_shape, num_rows, num_groups, device)
-    images = np.concatenate([_pixels(part, image_shape) for part in parts])
+    images = np.concatenate([pixels_of(part, image_shape) for part in parts])
     columns = pa.concat_tables([part.drop_columns(["image"]) for part in parts])
     fits = images.nbytes <= budget_gib * GIB
     home = device if fits else torch.device("cpu")
@@ -139,8 +139,8 @@ def _staged(images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return torch.index_select(images, 0, index, out=staging)
 
 
-def _pixels(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """The image column as (N, H, W, C)."""
+def pixels_of(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The image column as uint8 of shape (N, H, W, C), a copy."""
     size = int(np.prod(image_shape))
     parts = []
     for chunk in table.column("image").chunks:

@@ -1,6 +1,6 @@
 """What a study will do, worked out and checked before anything starts.
 
-DRIVER. Imports neither torch nor ray. Every trial that the space lists (or a sample of those
+DRIVER. Imports neither torch nor ray, but for an optimizer of timm. Every trial that the space lists (or a sample of those
 it can draw) goes through the one validator here, so that the last trial of a study does not
 fail on a typing mistake hours later.
 """
@@ -13,8 +13,10 @@ from pathlib import Path
 
 import models
 import search_spaces
+from orchestrator.config.address import absolute_address
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED, Experiment
+from orchestrator.config.optimizers import Timm
 from orchestrator.config.problems import did_you_mean
 from orchestrator.config.space import Range, Space, Values
 from orchestrator.config.validate import read_yaml, to_dict, validate
@@ -87,7 +89,7 @@ def with_absolute_paths(experiment: Experiment) -> Experiment:
     if Path(model.weights).is_file():
         model = model.model_copy(update={"weights": str(Path(model.weights).absolute())})
     if data.path != EMBEDDED:
-        data = data.model_copy(update={"path": str(Path(data.path).absolute())})
+        data = data.model_copy(update={"path": absolute_address(data.path)})
     return experiment.model_copy(update={"model": model, "data": data})
 
 
@@ -121,6 +123,7 @@ def check_space(
         problems = _one_of_each_rule(problems)
     for experiment in experiments:
         problems |= dict.fromkeys(model_problems(experiment, image_size, num_classes))
+        problems |= dict.fromkeys(training_problems(experiment))
     if problems:
         raise ConfigError(*problems)
     return tuple(experiments)
@@ -168,6 +171,22 @@ def model_problems(experiment: Experiment, image_size: int, num_classes: int) ->
     except models.ModelError as error:
         return error.problems
     return ()
+
+
+def training_problems(experiment: Experiment) -> tuple[str, ...]:
+    """What is wrong with how an experiment is to be trained, and no single field shows."""
+    found = []
+    warmup, epochs = experiment.warmup_epochs, experiment.epochs
+    if experiment.schedule == "cosine" and warmup >= epochs:
+        found.append(
+            "warmup_epochs: must be < epochs with schedule=cosine, which would never begin; got "
+            f"{warmup:g} of {epochs}. Lower warmup_epochs"
+        )
+    if isinstance(experiment.optimizer, Timm):
+        from orchestrator.training.timm_optimizers import problem  # torch and timm: some seconds
+
+        found += [line for line in [problem(experiment.optimizer.name)] if line]
+    return tuple(found)
 
 
 def value_at(tree: Mapping[str, object], path: str) -> object:

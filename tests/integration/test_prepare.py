@@ -9,7 +9,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -17,8 +16,10 @@ from PIL import Image
 from orchestrator.cluster import connect
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.ingest import writing
 from orchestrator.ingest.dataset import open_dataset, read_split_index
 from orchestrator.ingest.listing import SLICE_ROWS
+from orchestrator.ingest.splits import SPLITS
 from orchestrator.prepare import main, prepare
 
 pytestmark = pytest.mark.ray
@@ -73,7 +74,7 @@ def staged(out):
 
 def test_rows_in_are_rows_out_and_quarantined(dataset):
     assert dataset.manifest["rows"] == {"listed": 1210, "kept": 1200, "bad": 3, "left_out": 7}
-    quarantine = pq.read_table(dataset.root / "quarantine.parquet").to_pylist()
+    quarantine = pq.read_table(dataset.root.local / "quarantine.parquet").to_pylist()
     assert len(quarantine) == 10
     bad = {row["source"]: row["reason"] for row in quarantine if row["kind"] == "bad"}
     assert bad["happiness/9990.png"] == "empty file"
@@ -84,7 +85,7 @@ def test_rows_in_are_rows_out_and_quarantined(dataset):
 
 
 def test_every_row_holds_the_pixels_and_the_label_of_its_source(dataset, faces):
-    table = pa.concat_tables(pq.read_table(path) for path in dataset.files)
+    table = dataset.read(["image", "label", "source"])
     for row in table.take([0, 499, 500, 777, 1199]).to_pylist():
         pixels = np.frombuffer(row["image"], np.uint8).reshape(PX, PX, 3)
         with Image.open(faces / row["source"]) as image:
@@ -94,8 +95,8 @@ def test_every_row_holds_the_pixels_and_the_label_of_its_source(dataset, faces):
 
 def test_files_have_the_rows_asked_for_and_nothing_unfinished_is_left(dataset):
     assert [file["rows"] for file in dataset.manifest["files"]] == [500, 500, 200]
-    names = {path.name for path in dataset.root.iterdir()}
-    assert names == {"manifest.json", "quarantine.parquet"} | {file.name for file in dataset.files}
+    names = {path.name for path in dataset.root.local.iterdir()}
+    assert names == {"manifest.json", "quarantine.parquet", *dataset.files}
 
 
 def test_identical_images_are_found_and_never_parted_by_the_group_protocol(dataset):
@@ -129,15 +130,15 @@ def test_other_splits_are_another_fingerprint(dataset, faces, tmp_path, change):
 
 
 def test_a_finished_set_is_opened_and_not_written_again(dataset, faces):
-    before = {path: path.stat().st_mtime_ns for path in dataset.root.iterdir()}
-    again = prepare(config(faces, dataset.root))
+    before = {path: path.stat().st_mtime_ns for path in dataset.root.local.iterdir()}
+    again = prepare(config(faces, dataset.root.local))
     assert again == dataset
-    assert {path: path.stat().st_mtime_ns for path in dataset.root.iterdir()} == before
+    assert {path: path.stat().st_mtime_ns for path in dataset.root.local.iterdir()} == before
 
 
 def test_a_folder_with_another_set_is_not_overwritten(dataset, faces):
     with pytest.raises(ConfigError, match="must not hold another data set"):
-        prepare(config(faces, dataset.root, seed=5))
+        prepare(config(faces, dataset.root.local, seed=5))
     open_dataset(dataset.root)
 
 
@@ -176,6 +177,46 @@ def test_only_slices_that_were_not_finished_are_decoded_again(dataset, faces, tm
     finished = prepare(config(faces, out, max_bad=0.01))
     assert finished.fingerprint == dataset.fingerprint
     assert not (out / ".partial").exists()
+
+
+def test_only_files_without_a_receipt_are_written_again(dataset, faces, tmp_path, monkeypatch):
+    out = tmp_path / "set"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(faces, out))
+    (out / "part-00001.parquet").unlink()
+    (out / "part-00007.parquet").write_bytes(b"of an attempt with other settings")
+    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
+    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+    assert after.keys() == {f"part-0000{part}.parquet" for part in range(3)}
+    assert after["part-00000.parquet"] == before["part-00000.parquet"]
+    assert after["part-00002.parquet"] == before["part-00002.parquet"]
+
+
+def test_exact_sizes_are_met_by_the_random_protocol(dataset, faces, tmp_path):
+    sizes = (720, 239, 241)
+    made = prepare(config(faces, tmp_path / "set", sizes=sizes))
+    assert tuple(sum(made.counts["random"][split].values()) for split in SPLITS) == sizes
+    assert made.counts["group"] == dataset.counts["group"]
+
+
+def test_sizes_that_do_not_add_up_are_refused_with_the_number_of_rows(local_ray, faces, tmp_path):
+    with pytest.raises(ConfigError, match="must add up to the rows kept, 1,200"):
+        prepare(config(faces, tmp_path / "set", sizes=(700, 239, 241)))
+
+
+def test_copies_kept_together_share_a_split_in_every_protocol(local_ray, faces, tmp_path):
+    made = prepare(config(faces, tmp_path / "set", together="exact"))
+    for leak in made.manifest["audit"]["leaks"].values():
+        assert leak["duplicate_groups_across"] == 0
+    sizes = [sum(made.counts["random"][split].values()) for split in SPLITS]
+    assert max(abs(size - wanted) for size, wanted in zip(sizes, (720, 240, 240), strict=True)) <= 3
 
 
 def test_unfinished_work_of_other_settings_is_not_mixed_in(dataset, faces, tmp_path):
@@ -264,6 +305,11 @@ def test_workers_import_our_datasets_and_not_another_package_of_that_name(local_
 
 
 def test_the_manifest_tells_no_path_of_this_machine(dataset, faces):
-    text = (dataset.root / "manifest.json").read_text()
+    text = dataset.root.read("manifest.json").decode()
     assert str(faces.parent) not in text
-    assert json.loads(text)["source"] == {"adapter": "folder", "name": faces.name, "options": {}}
+    assert json.loads(text)["source"] == {
+        "adapter": "folder",
+        "name": faces.name,
+        "options": {},
+        "provenance": {},
+    }

@@ -2,14 +2,17 @@
 
 import hashlib
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.config.folder import folder
 from orchestrator.ingest import manifest as manifests
-from orchestrator.ingest.audit import audit
+from orchestrator.ingest.audit import audit, find_copies
 from orchestrator.ingest.manifest import FILE_NAME, AuditCounts, Manifest, Rows, Source
+from orchestrator.ingest.perceptual_hash import perceptual_hashes
 from orchestrator.ingest.slices import Stretch, finish
 from orchestrator.ingest.splits import SPLITS, group_split, random_split, split_sizes
 
@@ -45,17 +48,20 @@ def write_set(
     schema = manifests.schema((image_px, image_px, 3), tuple(splits))
     files = [
         finish(
-            [Stretch(root / "pixels.rgb", start, min(rows, start + rows_per_file))],
+            folder(root),
+            [Stretch("pixels.rgb", start, min(rows, start + rows_per_file))],
             table.slice(start, rows_per_file),
             schema,
-            root / f"part-{part:05d}.parquet",
+            folder(root),
+            f"part-{part:05d}.parquet",
         )
         for part, start in enumerate(range(0, rows, rows_per_file))
     ]
     digests = [hashlib.sha256(image).digest() for image in images]
-    found = audit(np.array(digests), labels, np.array(groups), splits)
+    copies = find_copies(np.array(digests), perceptual_hashes(images))
+    found = audit(copies, labels, np.array(groups), splits, CLASSES)
     manifest = Manifest(
-        version=1,
+        version=2,
         name=root.name,
         fingerprint=manifests.fingerprint(
             classes=CLASSES,
@@ -73,12 +79,7 @@ def write_set(
         files=files,
         source=Source(adapter="test", name="", options={}),
         settings={},
-        audit=AuditCounts.model_validate(
-            {
-                **{k: v for k, v in vars(found).items() if k != "leaks"},
-                "leaks": {name: vars(leak) for name, leak in found.leaks.items()},
-            }
-        ),
+        audit=AuditCounts.model_validate(asdict(found)),
         written_by="a test",
     )
     (root / "pixels.rgb").unlink()

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -194,3 +196,17 @@ def test_run_lets_a_bug_trace_back():
 def test_run_lets_help_exit():
     with pytest.raises(SystemExit):
         run(failing(SystemExit(0)), [])
+
+
+def test_a_reader_that_has_enough_ends_a_command_without_a_traceback():
+    code = (
+        "import sys\nfrom orchestrator.config.command_line import run\n"
+        "sys.exit(run(lambda argv: [print('x' * 999) for _ in range(9999)] and 0, []))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as command:
+        command.stdout.readline()
+        command.stdout.close()
+        assert command.stderr.read() == b""
+        assert command.wait() == 141

@@ -1,0 +1,34 @@
+"""Where data can lie: a path, or a folder in an object store by its address.
+
+Runs anywhere (PURE): no pyarrow, so that reading a config stays quick.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+SCHEMES = ("s3", "gs", "abfs", "abfss")
+"""Object stores that pyarrow knows."""
+
+
+def absolute_address(text: str) -> str:
+    """The same place by an address that means the same in each process.
+
+    Raises:
+        ValueError: An address of an unknown kind, or one that carries a password, which would
+            land in logs and manifests.
+    """
+    scheme, is_address, rest = text.partition("://")
+    if not is_address:
+        return str(Path(text).expanduser().absolute())
+    if scheme not in SCHEMES:
+        raise ValueError(
+            f"must be a path or an address of {', '.join(SCHEMES)}; got {scheme}://..."
+        )
+    bucket = rest.partition("/")[0]
+    if not bucket or "@" in bucket or "?" in rest:
+        raise ValueError(
+            f"must be {scheme}://bucket/folder without credentials or options; got {scheme}://... "
+            "Put credentials and endpoint into the environment"
+        )
+    return text.rstrip("/")

@@ -1,0 +1,88 @@
+"""The configuration of `evaluate`: which checkpoint, on which rows, with what of the cluster.
+
+Runs anywhere (PURE): no torch, no ray.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from orchestrator.config.commands import Address
+from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath
+
+Split = Literal["test", "validation", "train", "all"]
+
+
+class EvaluatedData(Section):
+    """Which prepared data set, and which of its split protocols."""
+
+    path: Annotated[
+        StoragePath | None,
+        Field(
+            description="folder written by `prepare` (a path or s3://bucket/folder), or 'embedded' "
+            "for the drawn faces beside the run; null = the set that the run was trained on"
+        ),
+    ] = None
+    protocol: Annotated[
+        Literal["group", "random", "official"] | None,
+        Field(description="split protocol; null = the one that the run was trained with"),
+    ] = None
+
+
+class EvaluateConfig(Section):
+    """Measure a checkpoint on a split, or on another prepared set."""
+
+    checkpoint: Annotated[
+        LocalPath,
+        Field(
+            description="a checkpoint's folder; a run folder of `train` = its best checkpoint; a "
+            "study folder of `ablate` = the winner of its leaderboard"
+        ),
+    ]
+    data: EvaluatedData = EvaluatedData()
+    run_data: Annotated[
+        StoragePath | None,
+        Field(
+            description="where the set that the run was trained on lies now; null = where it lay "
+            "then"
+        ),
+    ] = None
+    split: Annotated[Split, Field(description="which rows of the set")] = "test"
+    out: Annotated[
+        LocalPath | None,
+        Field(
+            description="folder for the results; null = "
+            "evaluations/<data>-<protocol>-<split> in the folder of the run or study"
+        ),
+    ] = None
+    calibrate: Annotated[
+        Flag | None,
+        Field(
+            description="fit a temperature on the validation split of the run; null = unless that "
+            "is what is evaluated"
+        ),
+    ] = None
+    bootstrap: Annotated[
+        Count, Field(ge=100, le=100_000, description="resamples behind the interval of macro-F1")
+    ] = 1000
+    batch_size: Annotated[
+        Count, Field(le=65_536, description="images that a model sees at once")
+    ] = 256
+    actors: Annotated[
+        Count, Field(ge=0, le=10_000, description="processes that hold the model; 0 = as fits")
+    ] = 0
+    gpus_per_actor: Annotated[
+        Number | None,
+        Field(
+            ge=0,
+            le=1,
+            description="GPUs of each; a fraction shares one GPU; null = 1 where there are GPUs",
+        ),
+    ] = None
+    timeout_s: Annotated[
+        Number,
+        Field(gt=0, description="longest time without progress before it is an error, seconds"),
+    ] = 600.0
+    address: Address = "auto"

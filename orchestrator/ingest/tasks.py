@@ -1,0 +1,58 @@
+"""Many Ray tasks, few at a time, and what their failures mean to a user.
+
+DRIVER.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import ray
+
+from datasets import SourceError
+from orchestrator.config.errors import ConfigError, OrchestratorError
+
+PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
+
+
+def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
+    """Runs tasks with a bounded number under way; yields results as they come.
+
+    Args:
+        work: Starts a task whenever it is asked for the next one.
+
+    Raises:
+        ConfigError: A task found that the source cannot be read.
+        OrchestratorError: A worker could not write, or died.
+    """
+    bound = PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
+    waiting: list[ray.ObjectRef] = []
+    for reference in work:
+        waiting.append(reference)
+        if len(waiting) >= bound:
+            ready, waiting = ray.wait(waiting, num_returns=1)
+            yield _result(ready[0])
+    while waiting:
+        ready, waiting = ray.wait(waiting, num_returns=1)
+        yield _result(ready[0])
+
+
+def _result(reference: ray.ObjectRef) -> Any:
+    """Fetches a task's result; its failure becomes an error a user can act on."""
+    try:
+        return ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SourceError):
+            raise ConfigError(*str(error.cause).splitlines()) from error
+        if isinstance(error.cause, OSError):
+            raise OrchestratorError(
+                f"out: must be writable and have room on every node; got {error.cause}. "
+                "Run the same command again when it is: what is decoded is kept."
+            ) from error
+        raise
+    except ray.exceptions.RayError as error:
+        raise OrchestratorError(
+            f"workers: must live until their task is done; got {type(error).__name__}. "
+            "Run the same command again: what is decoded is kept."
+        ) from error
