@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from datasets import Face, SourceError, Unreadable, canonical, canonical_split, frame_number
-from datasets._image_files import problem_with, read_files, utf8
+from datasets._image_files import printable, problem_with, read_files, utf8
 
 NEEDS_SOURCE = True
 
@@ -144,7 +144,7 @@ def _face(
     path = file.path
     parts = path.split("/")
     depth = 1 if has_splits else 0
-    label = canonical(utf8(parts[depth])) if len(parts) > depth + 1 else ""
+    label = canonical(printable(utf8(parts[depth]))) if len(parts) > depth + 1 else ""
     group_name = _found(group, path)
     number = frame_number(_found(frame, path))
     problem = _problem(source, file, label)
@@ -153,9 +153,9 @@ def _face(
     if frame and number < 0:
         problem = problem or "options.frame_pattern finds no number of a frame in the path"
     return Face(
-        source=utf8(path),
+        source=printable(utf8(path)),
         label=label,
-        group=utf8(group_name),
+        group=printable(utf8(group_name)),
         frame=number,
         split=canonical_split(parts[0]) if has_splits else "",
         problem=problem,
@@ -170,6 +170,8 @@ def _found(pattern: re.Pattern[str] | None, path: str) -> str:
 def _problem(source: Path, file: _File, label: str) -> str:
     if utf8(file.path) != file.path:
         return "name is not valid UTF-8"
+    if not file.path.isprintable():
+        return "name holds characters that cannot be printed"
     # No link is followed on the way to a file, so that a plain one lies inside the source.
     problem = "" if file.is_plain else problem_with(source, file.path)
     if problem == "not a file":

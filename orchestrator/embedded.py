@@ -16,6 +16,7 @@ from orchestrator.ingest.manifest import FILE_NAME
 from orchestrator.prepare import prepare
 
 IMAGE_PX = 48
+ROWS_PER_FILE = 512  # a set this small is drawn sooner in small pieces
 PROTOCOLS = ("group", "random")
 
 
@@ -34,7 +35,13 @@ def find_dataset(path: str, out: str) -> PreparedDataset | None:
 def embedded_dataset(out: str) -> PreparedDataset:
     """Draw and prepare the embedded data set; Ray must be initialised."""
     return prepare(
-        PrepareConfig(dataset="synthetic", out=str(_folder(out)), name=EMBEDDED, image_px=IMAGE_PX)
+        PrepareConfig(
+            dataset="synthetic",
+            out=str(_folder(out)),
+            name=EMBEDDED,
+            image_px=IMAGE_PX,
+            rows_per_file=ROWS_PER_FILE,
+        )
     )
 
 

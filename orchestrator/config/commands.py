@@ -68,9 +68,13 @@ class PrepareConfig(Section):
         Number,
         Field(ge=0, le=1, description="share of unreadable rows above which it ends in error"),
     ] = 0.01
-    rows_per_file: Annotated[Count, Field(le=1_000_000, description="rows in a Parquet file")] = (
-        4096
-    )
+    rows_per_file: Annotated[
+        Count,
+        Field(
+            le=65_536,
+            description="rows of a Parquet file, which one worker decodes and holds at once",
+        ),
+    ] = 2048
     max_pixels: Annotated[
         Count, Field(description="largest image decoded, in pixels (decompression bombs)")
     ] = 4_000_000

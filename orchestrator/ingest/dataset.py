@@ -30,7 +30,16 @@ from pydantic import ValidationError
 from orchestrator.config.errors import DatasetError
 from orchestrator.config.folder import Folder, folder
 from orchestrator.config.storage import CHUNK_BYTES
-from orchestrator.ingest.manifest import FILE_NAME, SPLIT_COLUMN, VERSION, File, Manifest, schema
+from orchestrator.ingest.manifest import (
+    FILE_NAME,
+    INDEX,
+    SPLIT_COLUMN,
+    VERSION,
+    File,
+    Manifest,
+    index_schema,
+    part_schema,
+)
 from orchestrator.ingest.splits import SPLITS
 
 __all__ = ["SPLITS", "PreparedDataset", "SplitIndex", "open_dataset", "read_split_index"]
@@ -51,7 +60,7 @@ class PreparedDataset:
         fingerprint: Digest of what a training can see of it, whatever files it is cut into.
         classes: Class names in the order of their index.
         image_shape: Height, width, channels.
-        files: Names of its Parquet files in the order of `row_id`.
+        files: Names of its files of images, in the order of `row_id`.
         protocols: Split protocols it has a column for.
         counts: Rows by protocol, split and class.
         manifest: All of manifest.json.
@@ -73,11 +82,9 @@ class PreparedDataset:
         return int(self.manifest["rows"]["kept"])
 
     def read(self, columns: Sequence[str]) -> pa.Table:
-        """Reads some columns of all rows, in the order of `row_id`."""
-        return pa.concat_tables(
-            pq.read_table(self.root.path(name), columns=columns, filesystem=self.root.filesystem)
-            for name in self.files
-        )
+        """Reads some columns of all rows, no pixels, in the order of `row_id`."""
+        path = self.root.path(INDEX)
+        return pq.read_table(path, columns=list(columns), filesystem=self.root.filesystem)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,12 +95,14 @@ class SplitIndex:
         labels: Class index, int64, shape (N,).
         groups: Video or subject, shape (N,).
         row_ids: 0..N-1, int64, shape (N,).
+        listed: Place in the listing of the source, ascending, int64, shape (N,).
         splits: "train", "validation" or "test", shape (N,).
     """
 
     labels: npt.NDArray[np.int64]
     groups: npt.NDArray[np.str_]
     row_ids: npt.NDArray[np.int64]
+    listed: npt.NDArray[np.int64]
     splits: npt.NDArray[np.str_]
 
 
@@ -117,7 +126,8 @@ def open_dataset(place: str | Path | Folder) -> PreparedDataset:
 def _opened(root: Folder) -> PreparedDataset:
     manifest = _manifest(root)
     protocols = tuple(manifest.counts)
-    expected = schema(manifest.image_shape, protocols)
+    expected = part_schema(manifest.image_shape)
+    _check_file(root, index_schema(protocols), manifest.index)
     # Hashing releases the interpreter's lock: as many files at once as there are cores.
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         list(pool.map(partial(_check_file, root, expected), manifest.files))
@@ -149,12 +159,13 @@ def read_split_index(
         DatasetError: No such protocol, an empty split, or columns with values out of range.
     """
     check_protocol(dataset, protocol, needs=needs)
-    names = ["label", "group", "row_id", SPLIT_COLUMN + protocol]
+    names = ["label", "group", "row_id", "listed", SPLIT_COLUMN + protocol]
     table = dataset.read(names)
     index = SplitIndex(
         labels=table["label"].to_numpy().astype(np.int64),
         groups=np.asarray(table["group"].to_pylist(), dtype=np.str_),
         row_ids=table["row_id"].to_numpy(),
+        listed=table["listed"].to_numpy(),
         splits=np.asarray(table[SPLIT_COLUMN + protocol].to_pylist(), dtype=np.str_),
     )
     _check_values(dataset, index)
@@ -293,7 +304,9 @@ def _rows(dataset: PreparedDataset, protocol: str, split: str) -> int:
 def _check_values(dataset: PreparedDataset, index: SplitIndex) -> None:
     """Checks the values that later stages index with."""
     if not np.array_equal(index.row_ids, np.arange(dataset.num_rows)):
-        raise DatasetError(f"{dataset.root}: row_id must count from 0 over all files. {AGAIN}")
+        raise DatasetError(f"{dataset.root}: row_id must count from 0 over all rows. {AGAIN}")
+    if (np.diff(index.listed) <= 0).any():
+        raise DatasetError(f"{dataset.root}: listed must grow from row to row. {AGAIN}")
     if len(index.labels) and not 0 <= index.labels.min() <= index.labels.max() < len(
         dataset.classes
     ):

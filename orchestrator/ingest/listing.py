@@ -23,8 +23,6 @@ KEPT = "kept"
 BAD = "bad"
 LEFT_OUT = "left out"
 
-SLICE_ROWS = 512  # a second of work or less: cores stay busy to the end, and a kill costs little
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -101,11 +99,13 @@ class Slice:
 
     Attributes:
         index: Place among the slices.
+        start: Place of its first row in the listing.
         faces: The rows, those to be left out among them.
         key: Digest of the rows and of the recipe: equal keys, equal result.
     """
 
     index: int
+    start: int
     faces: tuple[Face, ...]
     key: str
 
@@ -173,18 +173,18 @@ def census(recipe: Recipe) -> Census:
     )
 
 
-def slices(recipe: Recipe, rows: int = SLICE_ROWS) -> Iterator[Slice]:
+def slices(recipe: Recipe, rows: int) -> Iterator[Slice]:
     """Lists the source again and cuts it wherever `rows` rows to keep have come together."""
     faces: list[Face] = []
-    kept = index = 0
+    kept = index = start = 0
     for face in _faces(recipe):
         faces.append(face)
         kept += recipe.kind(face) == KEPT
         if kept == rows:
-            yield _slice(recipe, index, faces)
-            faces, kept, index = [], 0, index + 1
+            yield _slice(recipe, index, start, faces)
+            faces, kept, index, start = [], 0, index + 1, start + len(faces)
     if faces:
-        yield _slice(recipe, index, faces)
+        yield _slice(recipe, index, start, faces)
 
 
 def _label_problems(classes: Sequence[str], drop: Sequence[str]) -> list[str]:
@@ -250,11 +250,12 @@ def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
         )
 
 
-def _slice(recipe: Recipe, index: int, faces: Sequence[Face]) -> Slice:
-    digest = hashlib.sha256(recipe.identity.encode())
+def _slice(recipe: Recipe, index: int, start: int, faces: Sequence[Face]) -> Slice:
+    digest = hashlib.sha256(f"{start} {recipe.identity}".encode())
     for face in faces:
         digest.update(_bytes_of(face))
-    return Slice(index=index, faces=tuple(faces), key=digest.hexdigest()[:16])
+    key = digest.hexdigest()[:16]
+    return Slice(index=index, start=start, faces=tuple(faces), key=key)
 
 
 def _bytes_of(face: Face) -> bytes:

@@ -23,6 +23,15 @@ from orchestrator.ingest.splits import SPLITS, SplitIndices
 VERSION = 2
 FILE_NAME = "manifest.json"
 SPLIT_COLUMN = "split_"
+INDEX = "rows.parquet"
+
+_ROW = (
+    ("listed", pa.int64()),  # the row's place in the listing of the source: ascending, with gaps
+    ("label", pa.int8()),
+    ("group", pa.string()),
+    ("frame", pa.int32()),
+    ("source", pa.string()),
+)
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Natural = Annotated[int, Field(ge=0)]
@@ -36,7 +45,7 @@ class _Part(BaseModel):
 class File(_Part):
     """One Parquet file of the set."""
 
-    name: Annotated[str, Field(pattern=r"^part-[0-9]{5}\.parquet$")]
+    name: Annotated[str, Field(pattern=r"^(part-[0-9]{5}|rows)\.parquet$")]
     rows: Natural
     bytes: Natural
     sha256: Sha256
@@ -108,6 +117,7 @@ class Manifest(_Part):
     rows: Rows
     counts: Counts
     files: list[File]
+    index: File
     source: Source
     settings: dict[str, JsonValue]
     audit: AuditCounts
@@ -120,6 +130,10 @@ class Manifest(_Part):
             raise ValueError("rows: listed must be kept + bad + left_out")
         if rows.kept != sum(file.rows for file in self.files):
             raise ValueError("rows: kept must be the rows of all files")
+        if rows.kept != self.index.rows or self.index.name != INDEX:
+            raise ValueError(f"index: must be {INDEX} with a row for each row kept")
+        if INDEX in {file.name for file in self.files}:
+            raise ValueError(f"files: must not name {INDEX}, which holds no images")
         for protocol, splits in self.counts.items():
             if set(splits) != set(SPLITS) or any(
                 list(of_class) != self.classes for of_class in splits.values()
@@ -130,20 +144,16 @@ class Manifest(_Part):
         return self
 
 
-def schema(image_shape: Sequence[int], protocols: Sequence[str]) -> pa.Schema:
-    """The columns of each file: plain types only, as no reader can be tricked by those."""
+def part_schema(image_shape: Sequence[int]) -> pa.Schema:
+    """The columns of a file of images: plain types only, as no reader can be tricked by those."""
     height, width, channels = image_shape
-    return pa.schema(
-        [
-            ("image", pa.binary(height * width * channels)),
-            ("label", pa.int8()),
-            ("row_id", pa.int64()),
-            ("group", pa.string()),
-            ("frame", pa.int32()),
-            ("source", pa.string()),
-            *((SPLIT_COLUMN + protocol, pa.string()) for protocol in protocols),
-        ]
-    )
+    return pa.schema([("image", pa.binary(height * width * channels)), *_ROW])
+
+
+def index_schema(protocols: Sequence[str]) -> pa.Schema:
+    """The columns of the index of all rows, in the order of `row_id`."""
+    splits = [(SPLIT_COLUMN + protocol, pa.string()) for protocol in protocols]
+    return pa.schema([("row_id", pa.int64()), *_ROW, *splits])
 
 
 def count(

@@ -8,6 +8,7 @@ a reading that needed one would wait for ever.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -25,6 +26,8 @@ from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
 
 BLOCK_BYTES = 16 * 2**20
 """Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
+FREED_WITHIN_S = 5.0
+"""Processes of an earlier step that have just ended count as busy for a moment."""
 
 
 class SplitSize(TypedDict):
@@ -87,13 +90,19 @@ def read_training_data(
 
 
 def refuse_without_cpu() -> None:
-    """Ray Data waits for ever, silently, for a CPU that other jobs hold."""
-    free = ray.available_resources().get("CPU", 0)
-    if free < 1:
-        raise OrchestratorError(
-            f"cluster: must have a free CPU to read the data with; got {free:g}. Wait for other "
-            "jobs, or end them"
-        )
+    """Ray Data waits for ever, silently, for a CPU that other jobs hold.
+
+    Raises:
+        OrchestratorError: no CPU of the cluster is free, nor will be in a moment.
+    """
+    deadline_s = time.monotonic() + FREED_WITHIN_S
+    while (free := ray.available_resources().get("CPU", 0)) < 1:
+        if time.monotonic() > deadline_s:
+            raise OrchestratorError(
+                f"cluster: must have a free CPU to read the data with; got {free:g}. Wait for "
+                "other jobs, or end them"
+            )
+        time.sleep(0.2)
 
 
 def select_rows(
@@ -138,7 +147,12 @@ def read_split(dataset: PreparedDataset, rows: SplitRows) -> Dataset:
 
 
 def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
-    """Some columns of all rows as they lie in the files: raw bytes, read when they are asked for."""
+    """Some columns of all rows as they lie in the files: raw bytes, read when they are asked for.
+
+    Args:
+        dataset: a checked data set.
+        columns: of the files of images, or `row_id`, which is found from the index.
+    """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
@@ -146,7 +160,13 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     raw = ray.data.read_parquet(
         [root.path(name) for name in dataset.files], filesystem=root.filesystem
     )
-    return raw.select_columns(list(columns))
+    stored = ["listed" if name == "row_id" else name for name in columns]
+    return raw.select_columns(stored).map_batches(
+        _numbered,
+        fn_kwargs={"listed": dataset.read(["listed"])["listed"].to_numpy()},
+        batch_format="pyarrow",
+        batch_size=None,
+    )
 
 
 class LaneShards(ray.train.DataConfig):
@@ -193,6 +213,15 @@ def _first_of_each_class(
         members = np.flatnonzero(chosen & (labels == label))
         keep[members[np.argsort(keys[members])][:per_class]] = True
     return keep
+
+
+def _numbered(table: pa.Table, listed: Int64s) -> pa.Table:
+    """Puts the row_id, which counts the rows kept, in the place of where they were listed."""
+    if "listed" not in table.column_names:
+        return table
+    place = table.column_names.index("listed")
+    row_ids = np.searchsorted(listed, table.column("listed").to_numpy())
+    return table.set_column(place, "row_id", pa.array(row_ids, pa.int64()))
 
 
 def _keep_chosen(table: pa.Table, row_ids: Int64s, group_index: Int64s) -> pa.Table:

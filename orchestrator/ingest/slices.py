@@ -1,11 +1,10 @@
-"""From the rows of a listing to files, in two steps that can be killed and repeated.
+"""From the rows of a listing to a file of the data set, in one step that can be killed and repeated.
 
-`stage` decodes a slice of rows into raw pixels (`*.rgb`) and, last, a summary of the slice
-(`*.parquet`): a slice with a summary is done. `finish` runs once the splits of all rows are
-known: it puts the pixels of some slices and all columns into a Parquet file of the data set.
+`stage` decodes a slice of rows into a Parquet file of images, then leaves a summary of all its
+rows and, last, a receipt that vouches for the file: a slice with a receipt is done. What needs
+the rows of all slices (splits, copies) is made from the summaries and never touches a pixel.
 
-Runs in a WORKER. In memory: `stage` one slice; `finish` one row group where the folder is a
-disk, as staged pixels are mapped there, and one file's rows where it is an object store.
+Runs in a WORKER. In memory: one slice.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 import datasets
@@ -26,7 +26,7 @@ from orchestrator.config.folder import Folder
 from orchestrator.config.storage import sha256_of
 from orchestrator.ingest.decoding import decode
 from orchestrator.ingest.listing import BAD, KEPT, Recipe, Slice
-from orchestrator.ingest.manifest import File
+from orchestrator.ingest.manifest import File, part_schema
 from orchestrator.ingest.perceptual_hash import perceptual_hashes
 
 ROW_GROUP_BYTES = 16 * 2**20  # what a reader holds at once; Ray Data's blocks come out alike
@@ -35,6 +35,7 @@ SUMMARY = pa.schema(
     [
         ("kind", pa.string()),  # kept | bad | left out
         ("reason", pa.string()),
+        ("listed", pa.int64()),
         ("source", pa.string()),
         ("label", pa.string()),
         ("group", pa.string()),
@@ -45,38 +46,38 @@ SUMMARY = pa.schema(
     ]
 )
 
+NOTHING = "null"  # the receipt of a slice of which no row was kept
+
 
 @dataclass(frozen=True)
 class Staged:
-    """Names of the two files of a slice between its steps."""
+    """Names of what a slice leaves: a file of the set, and two of unfinished work."""
 
-    images: str
+    part: str
     summary: str
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Consecutive images of one staged slice."""
-
-    images: str
-    start: int
-    stop: int
+    receipt: str
 
 
 def staged(piece: Slice) -> Staged:
-    """Names a slice's files: by its key, so that another plan never meets them."""
+    """Names a slice's files: notes by its key, so that another plan never meets them."""
     stem = f"slice-{piece.index:05d}-{piece.key}"
-    return Staged(images=f"{stem}.rgb", summary=f"{stem}.parquet")
+    return Staged(f"part-{piece.index:05d}.parquet", f"{stem}.parquet", f"{stem}.json")
 
 
-def stage(recipe: Recipe, piece: Slice, folder: Folder) -> None:
-    """Decodes a slice and leaves its pixels and its summary in a folder.
+def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> None:
+    """Decodes a slice into a file of the set, and leaves a summary and a receipt.
+
+    Args:
+        recipe: What a row's pixels depend on.
+        piece: The rows.
+        out: Folder of the set.
+        partial: Folder of unfinished work.
 
     Raises:
         SourceError: The adapter finds that the source cannot be read at all.
         ValueError: The adapter does not yield one result a row.
     """
-    files = staged(piece)
+    names = staged(piece)
     wanted = [face for face in piece.faces if recipe.kind(face) == KEPT]
     px = recipe.image_px
     images = np.empty((len(wanted), px, px, 3), dtype=np.uint8)
@@ -89,58 +90,58 @@ def stage(recipe: Recipe, piece: Slice, folder: Folder) -> None:
         images[num_kept] = decoded
         num_kept += 1
         reasons.append("")
-    summary = _summary(recipe, piece.faces, reasons, images[:num_kept])
-    folder.put(files.images, images[:num_kept].tofile, durable=False)
-    folder.put(files.summary, lambda path: pq.write_table(summary, path), durable=False)
+    images = images[:num_kept]
+    summary = _summary(recipe, piece, reasons, images)
+    receipt = NOTHING
+    if num_kept:
+        kept = summary.filter(pc.equal(summary["kind"], KEPT))
+        receipt = write_part(out, names.part, images, _columns(kept, recipe)).model_dump_json()
+    partial.put(names.summary, lambda path: pq.write_table(summary, path), durable=False)
+    partial.put_bytes(names.receipt, receipt.encode())
 
 
-def finish(
-    folder: Folder,
-    stretches: Sequence[Stretch],
-    columns: pa.Table,
-    schema: pa.Schema,
-    out: Folder,
-    name: str,
-    receipt: str = "",
-) -> File:
-    """Writes one file of the data set from staged pixels and the columns of its rows.
+def write_part(out: Folder, name: str, images: npt.NDArray[np.uint8], columns: pa.Table) -> File:
+    """Writes one file of images.
 
     Args:
-        folder: Where the staged pixels lie.
-        stretches: Which of them are those of the rows, in order.
-        columns: All other columns, in order.
-        schema: The schema of the file; `image` comes first.
-        out: Folder of the data set.
-        name: Of the file to write.
-        receipt: Name of a note in `folder` which says that the file is whole; "" = none.
+        out: Folder of the set.
+        name: Of the file.
+        images: Shape (N, H, W, 3).
+        columns: All other columns of these rows, in the order of the schema.
     """
-    row_bytes = schema.field("image").type.byte_width
-    images = pa.chunked_array([_pixels(folder, stretch, row_bytes) for stretch in stretches])
-    table = pa.table([images, *columns.columns], schema=schema)
+    schema = part_schema(images.shape[1:])
+    width = schema.field("image").type.byte_width
+    buffers = [None, pa.py_buffer(np.ascontiguousarray(images))]
+    pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), buffers)
+    table = pa.table([pixels, *columns.columns], schema=schema)
+    return write_parquet(table, out, name, row_group_size=max(1, ROW_GROUP_BYTES // width))
+
+
+def write_parquet(table: pa.Table, out: Folder, name: str, *, row_group_size: int) -> File:
+    """Writes one file of the set; says what it must be."""
+    plain = [field for field in table.schema if field.name != "image"]
 
     def write(path: Path) -> File:
-        _write_parquet(table, path, row_group_size=max(1, ROW_GROUP_BYTES // row_bytes))
+        pq.write_table(
+            table,
+            path,
+            compression="lz4",
+            row_group_size=row_group_size,
+            use_dictionary=[field.name for field in plain if field.type == pa.string()],
+            # Statistics of pixels would be two whole images a group.
+            write_statistics=[field.name for field in plain],
+            store_schema=False,  # no Arrow schema inside: see dataset.py
+        )
         size, digest = path.stat().st_size, sha256_of(path)
         return File(name=name, rows=table.num_rows, bytes=size, sha256=digest)
 
-    file = out.put(name, write)
-    if receipt:
-        folder.put_bytes(receipt, file.model_dump_json().encode())
-    return file
+    return out.put(name, write)
 
 
-def _write_parquet(table: pa.Table, path: Path, *, row_group_size: int) -> None:
-    plain = [field for field in table.schema if field.name != "image"]
-    pq.write_table(
-        table,
-        path,
-        compression="lz4",
-        row_group_size=row_group_size,
-        use_dictionary=[field.name for field in plain if field.type == pa.string()],
-        # Statistics of pixels would be two whole images a group.
-        write_statistics=[field.name for field in plain],
-        store_schema=False,  # no Arrow schema inside: see dataset.py
-    )
+def _columns(kept: pa.Table, recipe: Recipe) -> pa.Table:
+    """What a file of images says of its rows beside the pixels."""
+    labels = pc.index_in(kept["label"], pa.array(recipe.classes)).cast(pa.int8())
+    return kept.select(["listed", "group", "frame", "source"]).add_column(1, "label", labels)
 
 
 def _decoded(recipe: Recipe, faces: Sequence[Face]) -> Iterator[npt.NDArray[np.uint8] | Unreadable]:
@@ -151,13 +152,13 @@ def _decoded(recipe: Recipe, faces: Sequence[Face]) -> Iterator[npt.NDArray[np.u
 
 
 def _summary(
-    recipe: Recipe, faces: Sequence[Face], reasons: Sequence[str], images: npt.NDArray[np.uint8]
+    recipe: Recipe, piece: Slice, reasons: Sequence[str], images: npt.NDArray[np.uint8]
 ) -> pa.Table:
     """Says of each row what became of it."""
     next_reason, next_image = iter(reasons), iter(images)
     next_look = iter(perceptual_hashes(images).tolist())
     rows = []
-    for face in faces:
+    for listed, face in enumerate(piece.faces, start=piece.start):
         kind, reason, digest, look = recipe.kind(face), recipe.reason(face), None, None
         if kind == KEPT:
             reason = next(next_reason)
@@ -168,6 +169,7 @@ def _summary(
             {
                 "kind": kind,
                 "reason": _text(reason),
+                "listed": listed,
                 "source": _text(face.source),
                 "label": _text(face.label),
                 "group": _text(face.group) or (digest and f"sha256:{digest.hex()[:16]}") or "",
@@ -183,17 +185,3 @@ def _summary(
 def _text(text: str) -> str:
     """Escapes what is no UTF-8: file names can hold any byte."""
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
-
-
-def _pixels(folder: Folder, stretch: Stretch, row_bytes: int) -> pa.Array:
-    """Staged pixels as a column: mapped from a disk, without a copy, or fetched."""
-    rows = stretch.stop - stretch.start
-    start, size = stretch.start * row_bytes, rows * row_bytes
-    if folder.local is None:
-        with folder.open(stretch.images) as file:
-            buffer = pa.py_buffer(file.read_at(size, start))
-    else:
-        path = folder.local / stretch.images
-        mapped = np.memmap(path, dtype=np.uint8, mode="r", offset=start, shape=(size,))
-        buffer = pa.py_buffer(mapped)
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(row_bytes), rows, [None, buffer])

@@ -1,15 +1,16 @@
 """The pipeline from a listing to a finished data set, on Ray.
 
-    slices of the listing --stage--> pixels + summaries --splits, audit--> --finish--> Parquet
+    slices of the listing --stage--> files of images, summaries --splits, audit--> index, manifest
 
-Decoding is spread over the cluster, a slice a task, with a bounded number of slices under way:
-pixels in memory are bounded by the cores, not by the set. What needs all rows at once (splits,
-duplicates, the fingerprint) works on the summaries, some 500 bytes a row. Each step leaves whole
-files or none, so that a killed run started again repeats at most what was under way. The
-manifest comes last: a folder without one is no data set.
+Decoding is spread over the cluster, a slice and so a file a task, with a bounded number of them
+under way: pixels in memory are bounded by the cores, not by the set. Pixels are written once.
+What needs all rows at once (splits, copies, the fingerprint) works on the summaries, some 500
+bytes a row, and goes into an index of all rows. Each step leaves whole files or none, so that a
+killed run started again repeats at most the files that were under way. The manifest comes last: a
+folder without one is no data set.
 
-DRIVER; the tasks it starts are those of `slices.py`. Every node must see the output folder and
-the source.
+DRIVER; the tasks it starts are `slices.stage`. Every node must see the output folder and the
+source.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from typing import Any
+from functools import partial as partial_of
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -37,20 +39,22 @@ from orchestrator.ingest import manifest as manifests
 from orchestrator.ingest.audit import Audit, audit, find_copies
 from orchestrator.ingest.listing import BAD, KEPT, LEFT_OUT, Census, Recipe, slices
 from orchestrator.ingest.manifest import AuditCounts, File, Manifest, Source
-from orchestrator.ingest.parts import write_parts
 from orchestrator.ingest.pixels import Fingerprints
 from orchestrator.ingest.protocols import Rows, Sizes, Together, has_official, protocols
-from orchestrator.ingest.slices import SUMMARY, Staged, Stretch, stage, staged
+from orchestrator.ingest.slices import NOTHING, SUMMARY, Staged, stage, staged, write_parquet
 from orchestrator.ingest.splits import SPLITS, Fractions, SplitIndices
 from orchestrator.ingest.tasks import in_bounds
 
 PARTIAL = ".partial"
-PLAN = "plan.json"
+PLAN = "plan"
 QUARANTINE = "quarantine.parquet"
 SECONDS_BETWEEN_LINES = 5.0
+INDEX_ROWS = 65_536  # of a row group of the index
+RECEIPT = ".json"
 READERS = 16  # of small files at once: in an object store each waits for the network
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -117,19 +121,14 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
         OrchestratorError: Too many bad rows, a worker died, or storage is not shared.
     """
     with _alone(target):
-        files = _stage_all(recipe, census, target, say)
-        summaries = _summaries(target.partial, files)
-        counts = _account(pa.concat_tables(summaries), census, target)
-        kept = _kept(pa.concat_tables(map(_kept_rows, summaries)), recipe, target, say)
-        written = write_parts(
-            target.partial,
-            _places(files, summaries),
-            _small_columns(kept),
-            image_px=recipe.image_px,
-            out=target.out,
-            rows_per_file=target.rows_per_file,
-        )
-        made = _manifest(recipe, target, counts, kept, written)
+        pieces = _stage_all(recipe, census, target, say)
+        summary = pa.concat_tables(_read_all(target.partial, pieces, _summary))
+        counts = _account(summary, census, target)
+        kept = _kept(summary.filter(pc.equal(summary["kind"], KEPT)), recipe, target, say)
+        index = write_parquet(_index(kept), target.out, manifests.INDEX, row_group_size=INDEX_ROWS)
+        files = [file for file in _read_all(target.partial, pieces, _receipt) if file]
+        _remove_others(target.out, files)
+        made = _manifest(recipe, target, counts, kept, files, index)
         content = json.dumps(made.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         target.out.put_bytes(manifests.FILE_NAME, content.encode())
     target.partial.remove_all()
@@ -169,39 +168,71 @@ def _alone(target: Target) -> Iterator[None]:
 def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list[Staged]:
     """Decodes all slices that are not there yet."""
     task = ray.remote(stage)
-    done = target.partial.files()
-    files: list[Staged] = []
+    done = _done(target)
+    pieces: list[Staged] = []
     listed = 0
 
     def work() -> Iterator[ray.ObjectRef]:
         nonlocal listed
-        for piece in slices(recipe):
-            files.append(staged(piece))
+        for piece in slices(recipe, target.rows_per_file):
+            pieces.append(staged(piece))
             listed += len(piece.faces)
-            if files[-1].summary not in done:
-                yield task.remote(recipe, piece, target.partial)
+            if pieces[-1].receipt not in done:
+                yield task.remote(recipe, piece, target.out, target.partial)
 
     last = time.monotonic()
     for _ in in_bounds(work()):
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             say(f"{listed:,} of {census.rows:,} rows done or under way")
-    done = target.partial.files()
-    if any(file.summary not in done for file in files):
+    done = _done(target)
+    if any(piece.receipt not in done for piece in pieces):
         raise OrchestratorError(
             f"out: must lie on storage that every node sees; got {target.out}, where a worker's "
             f"files did not appear. Use a shared path."
         )
-    return files
+    return pieces
 
 
-def _summaries(partial: Folder, files: Sequence[Staged]) -> list[pa.Table]:
-    def read(file: Staged) -> pa.Table:
-        path = partial.path(file.summary)
-        return pq.read_table(path, schema=SUMMARY, filesystem=partial.filesystem)
-
+def _done(target: Target) -> set[str]:
+    """Receipts of slices whose file is there as they say."""
+    sizes = target.out.files()
+    receipts = [name for name in target.partial.files() if name.endswith(RECEIPT)]
     with ThreadPoolExecutor(READERS) as pool:
-        return list(pool.map(read, files))
+        files = pool.map(lambda name: _file_of(target.partial.read(name)), receipts)
+        return {
+            name
+            for name, file in zip(receipts, files, strict=True)
+            if file is None or sizes.get(file.name) == file.bytes
+        }
+
+
+def _read_all(
+    partial: Folder, pieces: Sequence[Staged], read: Callable[[Folder, Staged], T]
+) -> list[T]:
+    """Reads a note of each slice, in order."""
+    with ThreadPoolExecutor(READERS) as pool:
+        return list(pool.map(partial_of(read, partial), pieces))
+
+
+def _summary(partial: Folder, piece: Staged) -> pa.Table:
+    path = partial.path(piece.summary)
+    return pq.read_table(path, schema=SUMMARY, filesystem=partial.filesystem)
+
+
+def _receipt(partial: Folder, piece: Staged) -> File | None:
+    return _file_of(partial.read(piece.receipt))
+
+
+def _file_of(receipt: bytes) -> File | None:
+    return None if receipt == NOTHING.encode() else File.model_validate_json(receipt)
+
+
+def _remove_others(out: Folder, files: Sequence[File]) -> None:
+    """Removes files of images that an attempt with other settings left."""
+    for name in set(out.files()) - {file.name for file in files}:
+        if name.startswith("part-"):
+            out.remove(name)
 
 
 def _account(summary: pa.Table, census: Census, target: Target) -> manifests.Rows:
@@ -243,10 +274,6 @@ def _too_many_bad(quarantined: pa.Table, rows: manifests.Rows, target: Target) -
     )
 
 
-def _kept_rows(summary: pa.Table) -> pa.Table:
-    return summary.filter(pc.equal(summary["kind"], KEPT))
-
-
 def _kept(table: pa.Table, recipe: Recipe, target: Target, say: Say) -> _Kept:
     """Splits and audits the rows kept."""
     fingerprints = Fingerprints(
@@ -283,36 +310,30 @@ def _check_sizes(num_rows: int, sizes: Sizes | None) -> None:
         )
 
 
-def _places(files: Sequence[Staged], summaries: Sequence[pa.Table]) -> list[Stretch]:
-    """Where the images of all rows kept lie, in order."""
-    counts = [_kept_rows(summary).num_rows for summary in summaries]
-    return [
-        Stretch(images=file.images, start=0, stop=rows)
-        for file, rows in zip(files, counts, strict=True)
-        if rows
-    ]
-
-
-def _small_columns(kept: _Kept) -> pa.Table:
-    """All columns of the set but the pixels, in the order of the schema."""
+def _index(kept: _Kept) -> pa.Table:
+    """All columns of all rows but the pixels."""
     names = np.array(SPLITS)
-    return pa.table(
-        {
-            "label": pa.array(kept.rows.labels, type=pa.int8()),
-            "row_id": pa.array(np.arange(len(kept.rows.labels)), type=pa.int64()),
-            "group": kept.table["group"],
-            "frame": kept.table["frame"],
-            "source": kept.table["source"],
-            **{
-                manifests.SPLIT_COLUMN + protocol: pa.array(names[of_row], type=pa.string())
-                for protocol, of_row in kept.splits.items()
-            },
-        }
-    )
+    rows = len(kept.rows.labels)
+    columns = {
+        "row_id": pa.array(np.arange(rows), type=pa.int64()),
+        "listed": kept.table["listed"],
+        "label": pa.array(kept.rows.labels, type=pa.int8()),
+        **{name: kept.table[name] for name in ("group", "frame", "source")},
+        **{
+            manifests.SPLIT_COLUMN + protocol: pa.array(names[of_row], type=pa.string())
+            for protocol, of_row in kept.splits.items()
+        },
+    }
+    return pa.table(columns, schema=manifests.index_schema(list(kept.splits)))
 
 
 def _manifest(
-    recipe: Recipe, target: Target, counts: manifests.Rows, kept: _Kept, files: list[File]
+    recipe: Recipe,
+    target: Target,
+    counts: manifests.Rows,
+    kept: _Kept,
+    files: list[File],
+    index: File,
 ) -> Manifest:
     """Puts together what is known of the set."""
     shape = [recipe.image_px, recipe.image_px, 3]
@@ -334,6 +355,7 @@ def _manifest(
         rows=counts,
         counts=manifests.count(rows.labels, kept.splits, recipe.classes),
         files=files,
+        index=index,
         source=target.source,
         settings=dict(target.settings),
         audit=AuditCounts.model_validate(asdict(kept.found)),

@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from orchestrator.config.folder import Folder
 from orchestrator.ingest.audit import Audit, Copies, audit, find_copies
@@ -86,8 +87,7 @@ def _rows(dataset: PreparedDataset) -> _Rows:
 
 
 def _split_indices(column: pa.ChunkedArray) -> npt.NDArray[np.int8]:
-    names = np.asarray(column.to_pylist(), dtype=np.str_)
-    return sum((np.int8(at) * (names == split) for at, split in enumerate(SPLITS)), np.int8(0))
+    return pc.index_in(column, pa.array(SPLITS)).to_numpy().astype(np.int8)
 
 
 def _pairs(found: Fingerprints, copies: Copies, rows: _Rows) -> list[Pair]:

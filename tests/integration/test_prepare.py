@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -16,11 +17,11 @@ from PIL import Image
 from orchestrator.cluster import connect
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
-from orchestrator.ingest import writing
 from orchestrator.ingest.dataset import open_dataset, read_split_index
-from orchestrator.ingest.listing import SLICE_ROWS
+from orchestrator.ingest.pixels import images_of
 from orchestrator.ingest.splits import SPLITS
 from orchestrator.prepare import main, prepare
+from tests.unit.affwild2_tree import write_tree
 
 pytestmark = pytest.mark.ray
 
@@ -66,6 +67,11 @@ def dataset(local_ray, faces, tmp_path_factory):
     return prepare(config(faces, tmp_path_factory.mktemp("out") / "set"))
 
 
+def parts(out):
+    """Files of images, with the times of last change."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
+
+
 def staged(out):
     """What lies in the folder of unfinished work, with the times of last change."""
     files = (out / ".partial").glob("slice-*")
@@ -85,18 +91,26 @@ def test_rows_in_are_rows_out_and_quarantined(dataset):
 
 
 def test_every_row_holds_the_pixels_and_the_label_of_its_source(dataset, faces):
-    table = dataset.read(["image", "label", "source"])
-    for row in table.take([0, 499, 500, 777, 1199]).to_pylist():
-        pixels = np.frombuffer(row["image"], np.uint8).reshape(PX, PX, 3)
+    rows = [0, 499, 500, 777, 1199]
+    table = dataset.read(["label", "source"]).take(rows).to_pylist()
+    for row, pixels in zip(table, images_of(dataset, rows), strict=True):
         with Image.open(faces / row["source"]) as image:
             assert np.array_equal(pixels, np.asarray(image))
         assert row["source"].startswith(CLASSES[row["label"]])
 
 
+def test_files_of_images_and_the_index_say_the_same_of_each_row(dataset):
+    names = ["listed", "label", "group", "frame", "source"]
+    files = [pq.read_table(dataset.root.path(name), columns=names) for name in dataset.files]
+    assert pa.concat_tables(files).equals(dataset.read(names))
+
+
 def test_files_have_the_rows_asked_for_and_nothing_unfinished_is_left(dataset):
-    assert [file["rows"] for file in dataset.manifest["files"]] == [500, 500, 200]
+    rows = [file["rows"] for file in dataset.manifest["files"]]
+    assert len(rows) == 3
+    assert all(490 <= number <= 500 for number in rows[:2]), "of 500 some were bad"
     names = {path.name for path in dataset.root.local.iterdir()}
-    assert names == {"manifest.json", "quarantine.parquet", *dataset.files}
+    assert names == {"manifest.json", "quarantine.parquet", "rows.parquet", *dataset.files}
 
 
 def test_identical_images_are_found_and_never_parted_by_the_group_protocol(dataset):
@@ -121,6 +135,7 @@ def test_counts_of_the_manifest_are_those_of_the_rows(dataset):
 def test_how_rows_are_cut_into_files_does_not_change_the_fingerprint(dataset, faces, tmp_path):
     other = prepare(config(faces, tmp_path / "set", rows_per_file=333))
     assert len(other.files) == 4
+    assert other.files != dataset.files
     assert other.fingerprint == dataset.fingerprint
 
 
@@ -160,43 +175,20 @@ def test_too_many_bad_rows_end_it_with_a_summary_and_the_quarantine(local_ray, f
     assert not (out / "manifest.json").exists()
 
 
-def test_only_slices_that_were_not_finished_are_decoded_again(dataset, faces, tmp_path):
+def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path):
     out = tmp_path / "set"
     with pytest.raises(OrchestratorError, match="max_bad"):
         prepare(config(faces, out, max_bad=0))
-    first = staged(out)
-    assert len(first) == 2 * -(-3 * PER_CLASS // SLICE_ROWS)
-    summary = sorted((out / ".partial").glob("slice-00001-*.parquet"))[0]
-    summary.unlink()  # as if killed between the pixels and the summary
-    with pytest.raises(OrchestratorError, match="max_bad"):
-        prepare(config(faces, out, max_bad=0))
-    second = staged(out)
-    assert second.keys() == first.keys()
-    again = {name for name in first if first[name] != second[name]}
-    assert again == {summary.name, summary.with_suffix(".rgb").name}
-    finished = prepare(config(faces, out, max_bad=0.01))
-    assert finished.fingerprint == dataset.fingerprint
-    assert not (out / ".partial").exists()
-
-
-def test_only_files_without_a_receipt_are_written_again(dataset, faces, tmp_path, monkeypatch):
-    out = tmp_path / "set"
-
-    def killed(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(writing, "_manifest", killed)
-        with pytest.raises(KeyboardInterrupt):
-            prepare(config(faces, out))
-    (out / "part-00001.parquet").unlink()
+    assert len(staged(out)) == 3 * 2
+    before = parts(out)
+    sorted((out / ".partial").glob("slice-00001-*.json"))[0].unlink()  # killed just before it
+    (out / "part-00000.parquet").unlink()
     (out / "part-00007.parquet").write_bytes(b"of an attempt with other settings")
-    before = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
     assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
-    after = {path.name: path.stat().st_mtime_ns for path in out.glob("part-*")}
-    assert after.keys() == {f"part-0000{part}.parquet" for part in range(3)}
-    assert after["part-00000.parquet"] == before["part-00000.parquet"]
-    assert after["part-00002.parquet"] == before["part-00002.parquet"]
+    after = parts(out)
+    assert after.keys() == before.keys() == {f"part-0000{part}.parquet" for part in range(3)}
+    assert [name for name in sorted(after) if after[name] == before[name]] == ["part-00002.parquet"]
+    assert not (out / ".partial").exists()
 
 
 def test_exact_sizes_are_met_by_the_random_protocol(dataset, faces, tmp_path):
@@ -246,10 +238,16 @@ def test_a_label_nobody_named_is_refused_with_its_count_before_anything_is_read(
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_fingerprint(local_ray, tmp_path):
-    drawn = {"options": {"subjects": 20, "size_px": 32}, "image_px": 32}
+    drawn = {"options": {"subjects": 20, "size_px": 32}, "image_px": 32, "rows_per_file": 200}
     whole = prepare(PrepareConfig(out=str(tmp_path / "whole"), **drawn))
     out = tmp_path / "killed"
-    words = ["options.subjects=20", "options.size_px=32", "image_px=32", f"out={out}"]
+    words = [
+        "options.subjects=20",
+        "options.size_px=32",
+        "image_px=32",
+        f"out={out}",
+        "rows_per_file=200",
+    ]
     run = subprocess.Popen(
         [sys.executable, "-m", "orchestrator.prepare", *words, f"address={local_ray.address}"],
         cwd=Path(__file__).parents[2],
@@ -257,7 +255,7 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_fingerprint(local_ray, tmp_
         stdout=subprocess.DEVNULL,
     )
     try:
-        while not list(out.glob(".partial/slice-*.parquet")):
+        while not list(out.glob(".partial/slice-*.json")):
             assert run.poll() is None, "it ended before a slice was seen"
             time.sleep(0.005)
     finally:
@@ -279,7 +277,7 @@ def test_the_command_says_what_it_did_and_what_to_type_next(dataset, faces, caps
     ]
     assert main(words) == 0
     said = capsys.readouterr().out
-    assert "is finished already; nothing to do" in said
+    assert "is finished already; nothing to write" in said
     assert "rows in 1,210 = kept 1,200 + quarantined 10 (bad 3, left out 7)" in said
     assert "byte-identical images: 1 sets of them with 3 rows" in said
     assert dataset.fingerprint in said
@@ -313,3 +311,25 @@ def test_the_manifest_tells_no_path_of_this_machine(dataset, faces):
         "options": {},
         "provenance": {},
     }
+
+
+def test_an_aff_wild2_release_is_prepared_with_its_own_split(local_ray, tmp_path):
+    tree = write_tree(tmp_path / "release")
+    made = prepare(
+        PrepareConfig(
+            dataset="affwild2",
+            source=str(tree.root),
+            out=str(tmp_path / "set"),
+            drop=("neutral", "other"),
+            max_bad=0.1,
+        )
+    )
+    rows = made.manifest["rows"]
+    kept = sum(tree.usable[name] for name in made.classes)
+    assert rows["listed"] == sum(tree.rows.values())
+    assert rows["kept"] == kept
+    left_out = tree.usable["neutral"] + tree.usable["other"] + tree.disregarded
+    assert rows["left_out"] == left_out + tree.without_picture
+    assert "official" in made.protocols
+    assert made.manifest["audit"]["leaks"]["official"]["groups_across"] == 0
+    assert made.manifest["source"]["provenance"]["label_lines"] == sum(tree.rows.values())

@@ -54,7 +54,12 @@ def test_a_set_in_a_bucket_is_the_set_on_disk(on_disk, faces, s3_bucket):
     assert str(dataset.root) == f"{s3_bucket}/whole"
     assert dataset.fingerprint == on_disk.fingerprint
     assert dataset.counts == on_disk.counts
-    assert set(dataset.root.files()) == {"manifest.json", "quarantine.parquet", *dataset.files}
+    assert set(dataset.root.files()) == {
+        "manifest.json",
+        "quarantine.parquet",
+        "rows.parquet",
+        *dataset.files,
+    }
     assert not (dataset.root / ".partial").files()
     quarantine = pq.read_table(
         dataset.root.path("quarantine.parquet"), filesystem=dataset.root.filesystem

@@ -26,15 +26,17 @@ def refusal(root):
     return str(caught.value)
 
 
-def replace_file(root, table, **options):
-    """Puts another table in the place of the first file, with a manifest that vouches for it."""
-    path = root / "part-00000.parquet"
+def replace_file(root, table, name="part-00000.parquet", **options):
+    """Puts another table in the place of a file, with a manifest that vouches for it."""
+    path = root / name
     pq.write_table(table, path, **options)
 
     def vouch(manifest):
         content = path.read_bytes()
-        manifest["files"][0]["bytes"] = len(content)
-        manifest["files"][0]["sha256"] = hashlib.sha256(content).hexdigest()
+        for file in (*manifest["files"], manifest["index"]):
+            if file["name"] == name:
+                file["bytes"] = len(content)
+                file["sha256"] = hashlib.sha256(content).hexdigest()
 
     rewrite_manifest(root, vouch)
 
@@ -196,15 +198,15 @@ def test_a_tensor_type_is_refused(root):
 def test_missing_and_additional_columns_are_refused(root):
     table = first_table(root)
     replace_file(root, table.drop_columns(["frame"]), store_schema=False)
-    assert "columns must be image, label" in refusal(root)
+    assert "columns must be image, listed, label" in refusal(root)
     replace_file(root, table.append_column("code", table["source"]), store_schema=False)
-    assert "columns must be image, label" in refusal(root)
+    assert "columns must be image, listed, label" in refusal(root)
 
 
 def test_a_column_of_another_type_is_refused(root):
     table = first_table(root)
     replace_file(
-        root, table.set_column(1, "label", table["label"].cast(pa.int64())), store_schema=False
+        root, table.set_column(2, "label", table["label"].cast(pa.int64())), store_schema=False
     )
     assert "type of column label must be int8; got int64" in refusal(root)
 
@@ -248,23 +250,37 @@ def test_an_empty_split_is_refused_with_the_protocol_that_would_do(tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "value", "said"),
-    [("label", 3, "label must be 0..2"), ("label", -1, "label must be"), ("row_id", 7, "row_id")],
+    [
+        ("label", 3, "label must be 0..2"),
+        ("label", -1, "label must be"),
+        ("row_id", 7, "row_id must count"),
+        ("listed", 1, "listed must grow"),
+        ("split_group", "elsewhere", "elsewhere"),
+    ],
 )
 def test_values_out_of_range_are_refused(root, column, value, said):
-    table = first_table(root)
+    table = pq.read_table(root / "rows.parquet")
     place = table.column_names.index(column)
     values = table[column].to_pylist()
     values[0] = value
     array = pa.array(values, table.schema.field(column).type)
-    replace_file(root, table.set_column(place, column, array), store_schema=False)
+    replace_file(
+        root, table.set_column(place, column, array), name="rows.parquet", store_schema=False
+    )
     with pytest.raises(DatasetError, match=said):
         read_split_index(open_dataset(root), "group")
 
 
-def test_an_unheard_of_split_is_refused(root):
-    table = first_table(root)
-    place = table.column_names.index("split_group")
-    array = pa.array(["elsewhere"] * table.num_rows)
-    replace_file(root, table.set_column(place, "split_group", array), store_schema=False)
-    with pytest.raises(DatasetError, match="elsewhere"):
-        read_split_index(open_dataset(root), "group")
+def test_an_index_that_is_hostile_or_of_other_rows_is_refused(root):
+    table = pq.read_table(root / "rows.parquet")
+    replace_file(root, table, name="rows.parquet")
+    assert "extension types" in refusal(root)
+    replace_file(root, table.slice(1), name="rows.parquet", store_schema=False)
+    assert "rows.parquet: must have 60 rows; got 59" in refusal(root)
+    replace_file(root, table.drop_columns(["listed"]), name="rows.parquet", store_schema=False)
+    assert "columns must be row_id, listed" in refusal(root)
+
+
+def test_a_manifest_whose_index_is_a_file_of_images_is_refused(root):
+    rewrite_manifest(root, lambda m: m["index"].update(name="part-00000.parquet"))
+    assert "index: must be rows.parquet" in refusal(root)

@@ -141,3 +141,12 @@ def test_a_file_that_vanished_or_became_a_link_outwards_is_unreadable(tmp_path):
         Unreadable("file missing"),
         Unreadable("path leads out of the data set's folder"),
     ]
+
+
+def test_a_name_with_a_line_break_is_quarantined_under_a_name_that_fits_a_line(tmp_path):
+    (tmp_path / "happy").mkdir()
+    (tmp_path / "happy" / "a\nb.png").write_bytes(b"x")
+    faces = list(folder.faces(tmp_path, folder.Options()))
+    assert [(face.source, face.problem) for face in faces] == [
+        ("happy/a\\nb.png", "name holds characters that cannot be printed")
+    ]

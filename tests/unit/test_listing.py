@@ -79,7 +79,9 @@ def test_labels_of_rows_that_cannot_be_kept_need_no_class(tmp_path, adapter):
 def test_every_takes_the_first_frame_and_each_nth_after_it(tmp_path, adapter):
     adapter([*frames(1, 2, 3, 4, 5, 6, 7, group="v"), *frames(2, 4, 6, group="w")])
     census = listing.census(recipe(tmp_path, every=3))
-    taken = itertools.chain(*(piece.faces for piece in listing.slices(recipe(tmp_path, every=3))))
+    taken = itertools.chain(
+        *(piece.faces for piece in listing.slices(recipe(tmp_path, every=3), 512))
+    )
     assert [face.source for face in taken] == ["v/1.jpg", "v/4.jpg", "v/7.jpg", "w/4.jpg"]
     assert census.rows == 4
 
@@ -121,4 +123,5 @@ def test_slices_hold_all_rows_in_order_and_so_many_to_keep(tmp_path, adapter):
     pieces = list(listing.slices(recipe(tmp_path), rows=2))
     assert [face for piece in pieces for face in piece.faces] == rows
     assert [piece.index for piece in pieces] == [0, 1, 2]
+    assert [piece.start for piece in pieces] == [0, 2, 5]
     assert len({piece.key for piece in pieces}) == 3

@@ -3,6 +3,7 @@
 import hashlib
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from prepared_set import write_set
 
@@ -20,7 +21,8 @@ def dataset(tmp_path, monkeypatch):
 
 @pytest.fixture
 def images(dataset):
-    column = dataset.read(["image"])["image"].to_pylist()
+    tables = (pq.read_table(dataset.root.path(name), columns=["image"]) for name in dataset.files)
+    column = [row for table in tables for row in table["image"].to_pylist()]
     return np.stack([np.frombuffer(row, np.uint8).reshape(8, 8, 3) for row in column])
 
 

@@ -8,7 +8,13 @@ from prepared_set import write_set
 from orchestrator.config.errors import DatasetError
 from orchestrator.ingest.dataset import open_dataset, read_split_index
 from orchestrator.ingest.order import NUM_LANES
-from orchestrator.ingest.reading import LaneShards, SplitRows, _keep_chosen, select_rows
+from orchestrator.ingest.reading import (
+    LaneShards,
+    SplitRows,
+    _keep_chosen,
+    _numbered,
+    select_rows,
+)
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +79,12 @@ def test_a_block_keeps_the_chosen_rows_and_learns_their_ranks_and_groups():
         "rank": [2, 0, 1],
         "group_index": [1, 1, 0],
     }
+
+
+def test_rows_are_numbered_by_what_was_kept_not_by_where_they_were_listed():
+    block = pa.table({"image": [b"c", b"a"], "listed": [9, 2]})
+    numbered = _numbered(block, np.array([2, 5, 9, 11]))
+    assert numbered.to_pydict() == {"image": [b"c", b"a"], "row_id": [2, 0]}
 
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
