@@ -22,6 +22,9 @@ from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
 from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
+from orchestrator.dashboard.page import write_page
+from orchestrator.dashboard.surfaces import shown_in_ray
+from orchestrator.dashboard.tab import Tab, open_page, page_line, serving
 from orchestrator.embedded import (
     IMAGE_PX,
     check_embedded_protocol,
@@ -32,11 +35,14 @@ from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
-from orchestrator.results.study_fold import StudyFold
+from orchestrator.results.phase_table import Stopwatch, phase_table, summed
+from orchestrator.results.sample_grid import StudySamples
+from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
+from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
-from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
+from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import (
     Resolver,
@@ -102,9 +108,15 @@ def main(argv: Sequence[str]) -> int:
     if config.dry_run and dataset is not None and is_private(config.address):
         _say_plan(_job(config, space, experiments, dataset), [this_machine()])
         return 0
-    with connect(config.address) as cluster:
+    has_tab = is_private(config.address) and not config.dry_run
+    with (
+        serving(Path(config.out), wanted=has_tab) as tab,
+        connect(config.address, proxy_server_url=tab.server_url) as cluster,
+    ):
         dataset = dataset or embedded_dataset(config.out)
-        return _ablate(_job(config, space, experiments, dataset), cluster)
+        job = _job(config, space, experiments, dataset)
+        _show_page(job, tab, cluster)
+        return _ablate(job, cluster)
 
 
 def _job(
@@ -118,22 +130,38 @@ def _job(
     return _Job(config, space, experiments, resolver, dataset, folder)
 
 
+def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
+    """Says where the leaderboard is in the dashboard, and opens it for who sits before it."""
+    if line := page_line(tab, cluster.dashboard_url, job.folder.name):
+        print(line)
+    if job.config.open_page:
+        open_page(tab.link(cluster.dashboard_url, job.folder.name, ticket=1))
+
+
 def _ablate(job: _Job, cluster: Cluster) -> int:
     """Plans, trains and ranks; returns the exit status."""
     capacity = _say_plan(job, nodes())
     if job.config.dry_run:
         return 0
-    with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board:
-        screen = _Screen(board)
-        _study(job, ledger, screen, capacity)
-    view = screen.fold.view()
+    tensorboard = TensorBoard(job.folder, print)
+    in_ray = shown_in_ray(job.folder, cluster.logs)
+    with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board, tensorboard, in_ray:
+        samples = StudySamples(tensorboard, job.dataset)
+        screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment)
+        times = _study(job, ledger, screen, capacity)
+        view = screen.view()
+        tensorboard.show(view)
     write_all(view, job.folder)
-    print("", text_table(view), "", *_closing(job, view, cluster), sep="\n")
+    write_page(job.folder)
+    closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
+    print("", text_table(view), "", *times, *closing, sep="\n")
     return _exit_status(view)
 
 
-def _study(job: _Job, ledger: Ledger, screen: _Screen, capacity: SlotCapacity) -> None:
-    """Trains what the ledger does not have yet."""
+def _study(
+    job: _Job, ledger: Ledger, screen: StudyScreen, capacity: SlotCapacity
+) -> tuple[str, ...]:
+    """Trains what the ledger does not have yet; returns where the time went, as lines."""
     records = list(read_records(job.folder / LEDGER))
     screen.begin(records, ledger.append(_study_record(job, capacity)))
     state = job.state()
@@ -150,41 +178,25 @@ def _study(job: _Job, ledger: Ledger, screen: _Screen, capacity: SlotCapacity) -
     study.reopen(reopened)
     if job.space.num_listed():
         study.open_all()
-    if not study.complete():
-        _train(job, study, capacity)
+    if study.complete():
+        return ()
+    watch = _train(job, study, capacity)
+    # All slots wait for the data that is read once for them.
+    ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
+    seconds = summed([ingest, screen.trained_s()])
+    return (*phase_table(seconds, watch.wall_s(), num_slots=capacity.slots), "")
 
 
-def _train(job: _Job, study: Study, capacity: SlotCapacity) -> None:
+def _train(job: _Job, study: Study, capacity: SlotCapacity) -> Stopwatch:
     """Reads the data once and lets Tune run the slots."""
     from orchestrator.slots import ready_slots
     from orchestrator.tuning.tune_run import run_study
 
-    resources = job.config.resources
+    watch, resources = Stopwatch(), job.config.resources
     plan, datasets = ready_slots(job.dataset, job.config.data, capacity, resources, job.folder)
+    watch.lap("ingest")
     run_study(study, plan, datasets, num_slots=capacity.slots, restarts=resources.restarts)
-
-
-class _Screen:
-    """Shows the ledger's records as they are written."""
-
-    def __init__(self, board: LiveBoard) -> None:
-        self.fold = StudyFold()
-        self._board = board
-        self._slots: dict[str, str] = {}
-
-    def begin(self, past: Sequence[Record], study: Record) -> None:
-        """Shows what was known before this run, at once."""
-        for record in past:
-            self.fold.add(record)
-        self.show(study)
-
-    def show(self, record: Record) -> None:
-        """Takes one new record in."""
-        self.fold.add(record)
-        if record["record"] == "epoch":
-            slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
-            self._slots[slot] = f"{lineage} epoch {epoch}"
-        self._board.update(self.fold.view(), self._slots)
+    return watch
 
 
 def _over_base(config: AblateConfig, space: Space) -> AblateConfig:

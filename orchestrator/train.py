@@ -3,8 +3,8 @@
     check everything -> find or draw the data -> train in one warm slot -> plot and say
 
 The run folder holds config.yaml (usable with --config), environment.json, metrics.jsonl, the
-best and the last checkpoint, and learning_curve.png. The same command again goes on where it
-was. DRIVER.
+best and the last checkpoint, learning_curve.png and tensorboard/. The same command again goes on
+where it was. DRIVER.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
-from orchestrator.config.validate import read_yaml, to_dict
+from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.embedded import (
     IMAGE_PX,
     check_embedded_protocol,
@@ -34,10 +34,14 @@ from orchestrator.embedded import (
 )
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.results.phase_table import Stopwatch, phase_table, speed_lines, summed
 from orchestrator.results.plots import learning_curve
+from orchestrator.results.sample_grid import augmented_grid
+from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.training.early_stop import last_epoch
 from orchestrator.tuning.capacity import plan_slots, this_machine
-from orchestrator.tuning.lineages import lineage_key
-from orchestrator.tuning.plan import model_problems, with_absolute_paths
+from orchestrator.tuning.lineages import is_bound_to_horizon, lineage_key
+from orchestrator.tuning.plan import model_problems, training_problems, with_absolute_paths
 
 if TYPE_CHECKING:
     from orchestrator.training.steady_run import SteadyRun
@@ -47,6 +51,7 @@ DESCRIPTION = "Trains one experiment and leaves a run folder with checkpoints an
 EXAMPLES = (
     f"{COMMAND} data.path=prepared/fer2013 model.name=baseline model.weights=vgg16.safetensors "
     "optimizer.lr=1e-3",
+    f"{COMMAND} --config orchestrator/presets/main.yaml data.path=prepared/faces",
     f"{COMMAND} --config runs/main-1a2b3c4d5e6f/config.yaml --epochs 30",
 )
 Metrics = Mapping[str, Any]
@@ -83,39 +88,73 @@ def _train(
     capacity = plan_slots(nodes(), resources, 1)
     _write_facts(folder, experiment)
     print(f"run         {as_typed(folder)}", flush=True)
+    watch = Stopwatch()
     plan, datasets = ready_slots(dataset, experiment.data, capacity, resources, folder)
+    watch.lap("ingest")
     task = Task(
         experiment=to_dict(experiment),
         lineage=lineage_key(experiment, dataset.fingerprint),
         folder=str(folder / "checkpoints"),
         milestones=(),
+        ends=(),
         keep_best=True,
     )
     steady = SteadyRun(folder.name, plan, datasets, resources.restarts)
     steady.take(task, known_epoch=0)
+    tensorboard = TensorBoard(folder, print)
+    tensorboard.show_samples("training", lambda: augmented_grid(dataset, experiment))
     try:
-        history = _epochs(steady, experiment.epochs, folder)
+        with tensorboard:
+            found = len(steady.begin()["history"])
+            watch.lap("start")
+            history = _epochs(steady, experiment, dataset.classes, folder, tensorboard)
     finally:
         steady.stop()
         shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
-    print(*_closing(folder, history), sep="\n")
+    closing = (*_closing(folder, experiment, history), *tensorboard.closing_lines())
+    print(*_time_lines(watch, history[found:]), *closing, sep="\n")
 
 
-def _epochs(steady: SteadyRun, epochs: int, folder: Path) -> list[Metrics]:
-    """Begins or goes on, and reports each epoch to the terminal and to metrics.jsonl."""
+def _epochs(
+    steady: SteadyRun,
+    experiment: Experiment,
+    classes: Sequence[str],
+    folder: Path,
+    tensorboard: TensorBoard,
+) -> list[Metrics]:
+    """Begins or goes on; each epoch goes to the terminal, metrics.jsonl and TensorBoard."""
     begun = steady.begin()
-    trained = len(begun["history"])
-    print(begun["weights"], f"precision   {begun['precision']}", "", sep="\n", flush=True)
+    trained, epochs = len(begun["history"]), experiment.epochs
+    print(begun["weights"], *_begun_lines(begun, classes), "", sep="\n", flush=True)
     if trained:
         print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
     history: list[Metrics] = []
-    while len(history) < max(epochs, trained):
+    while len(history) < max(trained, _last_epoch(experiment, history)):
         history.append(steady.next_epoch())
         _write_metrics(folder, history)
+        tensorboard.show_training(history, classes)
         if len(history) > trained:
             print(_epoch_line(history[-1], epochs), flush=True)
     return history
+
+
+def _begun_lines(begun: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
+    counts, weights = begun["parameters"], begun["class_weights"]
+    lines = [
+        f"precision   {begun['precision']}",
+        f"parameters  {counts['trainable']:,} trainable, {counts['frozen']:,} frozen",
+    ]
+    if weights is not None:
+        by_class = (f"{name} {weight:.3g}" for name, weight in zip(classes, weights, strict=True))
+        lines.append(f"row weight  {', '.join(by_class)}")
+    return lines
+
+
+def _last_epoch(experiment: Experiment, history: Sequence[Metrics]) -> int:
+    """The epoch with which the training ends, as far as its history tells."""
+    scores = [metrics["val_macro_f1"] for metrics in history]
+    return last_epoch(scores, experiment.epochs, experiment.early_stop)
 
 
 def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
@@ -125,7 +164,10 @@ def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
     else:
         check_protocol(dataset, experiment.data.protocol)
         image_px, num_classes = dataset.image_shape[0], len(dataset.classes)
-    problems = model_problems(experiment, image_px, num_classes)
+    problems = (
+        *model_problems(experiment, image_px, num_classes),
+        *training_problems(experiment),
+    )
     if problems:
         raise ConfigError(*problems)
 
@@ -133,18 +175,24 @@ def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
 def _write_facts(folder: Path, experiment: Experiment) -> None:
     """What was asked for and what it ran on; a name that holds another experiment is refused."""
     path = folder / "config.yaml"
-    content = to_dict(experiment)
-    if path.is_file() and _but_epochs(read_yaml(path)) != _but_epochs(content):
+    if path.is_file() and not _go_on(_experiment_of(path), experiment):
         raise ConfigError(
             f"name: must be a new run folder or one of the same experiment; {folder} holds "
-            "another. Choose another name"
+            "another (with schedule=cosine, another number of epochs is one). Choose another name"
         )
-    write_atomic(path, yaml.safe_dump(content, sort_keys=False).encode())
+    write_atomic(path, yaml.safe_dump(to_dict(experiment), sort_keys=False).encode())
     write_json(folder / "environment.json", describe_environment())
 
 
-def _but_epochs(experiment: Mapping[str, object]) -> dict[str, object]:
-    return {name: value for name, value in experiment.items() if name != "epochs"}
+def _experiment_of(path: Path) -> Experiment:
+    """What a run folder was written for; fields that came later have their defaults."""
+    return validate(Experiment, (str(path), read_yaml(path)))
+
+
+def _go_on(before: Experiment, now: Experiment) -> bool:
+    """Whether they differ in nothing but when to stop, and so are one training."""
+    ends = {"early_stop"} if is_bound_to_horizon(now) else {"early_stop", "epochs"}
+    return before.model_dump(exclude=ends) == now.model_dump(exclude=ends)
 
 
 def _write_metrics(folder: Path, history: Sequence[Metrics]) -> None:
@@ -163,16 +211,35 @@ def _epoch_line(metrics: Metrics, epochs: int) -> str:
     )
 
 
-def _closing(folder: Path, history: Sequence[Metrics]) -> tuple[str, ...]:
+def _time_lines(watch: Stopwatch, trained: Sequence[Metrics]) -> tuple[str, ...]:
+    """How long the phases of this command took, and how fast its epochs were."""
+    seconds = summed([watch.seconds, *(metrics["seconds"] for metrics in trained)])
+    return ("", *phase_table(seconds, watch.wall_s()), *speed_lines(trained))
+
+
+def _closing(folder: Path, experiment: Experiment, history: Sequence[Metrics]) -> tuple[str, ...]:
     best = max(history, key=lambda metrics: metrics["val_macro_f1"])
     shown = as_typed(folder)
-    more = f"--config {shown}/config.yaml out={as_typed(folder.parent)} name={folder.name}"
+    more = f"--config {shown}/config.yaml out={as_typed(folder.parent)}"
+    if not is_bound_to_horizon(experiment):
+        more += f" name={folder.name}"
+    stopped = len(history) < experiment.epochs
+    if stopped:
+        more += " early_stop=0"
     return (
         "",
+        *([_stop_line(experiment, history)] if stopped else []),
         _checkpoint_line("best", best, shown),
         _checkpoint_line("last", history[-1], shown),
         f"curves      {shown}/learning_curve.png",
         f"next        {COMMAND} {more} --epochs {len(history) + 10}",
+    )
+
+
+def _stop_line(experiment: Experiment, history: Sequence[Metrics]) -> str:
+    return (
+        f"stopped     after epoch {len(history)} of {experiment.epochs}: no better validation "
+        f"macro-F1 for {experiment.early_stop} epochs"
     )
 
 

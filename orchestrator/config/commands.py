@@ -129,6 +129,10 @@ class AblateConfig(Experiment):
         str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
     ] = ""
     dry_run: Annotated[Flag, Field(description="print the plan and stop")] = False
+    open_page: Annotated[
+        Flag,
+        Field(description="open the leaderboard in the browser of this desktop, if it has one"),
+    ] = True
     address: Address = "auto"
 
 
@@ -137,7 +141,8 @@ class LeaderboardConfig(Section):
 
     study: Annotated[str, Field(min_length=1, description="a study's folder")]
     format: Annotated[
-        Literal["table", "markdown", "csv", "json"], Field(description="how to print it")
+        Literal["table", "markdown", "csv", "json", "html"],
+        Field(description="how to print it; html = write the page into the study's folder"),
     ] = "table"
 
 

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from orchestrator.config.section import Count, Flag, LocalPath, Number, Section
+from orchestrator.config.neutral import Neutral
+from orchestrator.config.optimizers import Adam, Optimizer
+from orchestrator.config.section import Count, Number, Section, StoragePath
 
 EMBEDDED = "embedded"
 
@@ -20,9 +22,10 @@ class Data(Section):
     """Which prepared data set, and which of its split protocols."""
 
     path: Annotated[
-        LocalPath,
+        StoragePath,
         Field(
-            description="folder written by `prepare`, or 'embedded' for the drawn faces",
+            description="folder written by `prepare` (a path or s3://bucket/folder), or "
+            "'embedded' for the drawn faces",
         ),
     ] = EMBEDDED
     protocol: Annotated[
@@ -53,7 +56,8 @@ class Model(Section):
         str,
         Field(
             min_length=1,
-            description="random, imagenet, vggface, or a file (.safetensors, .pt, .pth)",
+            description="random, imagenet, vggface, a name of torchvision's or timm's, or a file "
+            "or URL (.safetensors, .pt, .pth, .h5)",
         ),
     ] = "random"
     weights_sha256: Annotated[
@@ -67,50 +71,20 @@ class Model(Section):
     dropout: Annotated[
         Number, Field(ge=0, lt=1, description="dropout on hidden layers; the paper lists none")
     ] = 0.0
-
-
-LearningRate = Annotated[Number, Field(gt=0, le=10, description="learning rate, constant")]
-WeightDecay = Annotated[Number, Field(ge=0, le=1, description="weight decay")]
-Beta = Annotated[Number, Field(ge=0, lt=1, description="decay rate of a moment estimate")]
-
-
-class Sgd(Section):
-    """Stochastic gradient descent (torch.optim.SGD)."""
-
-    name: Literal["sgd"] = "sgd"
-    lr: LearningRate = 1e-3
-    momentum: Annotated[Number, Field(ge=0, lt=1, description="momentum")] = 0.9
-    nesterov: Annotated[Flag, Field(description="Nesterov momentum")] = False
-    weight_decay: WeightDecay = 0.0
+    freeze: Annotated[
+        Count,
+        Field(ge=0, le=13, description="the first so many convolutions keep their first weights"),
+        Neutral(0),
+    ] = 0
 
     @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> Sgd:
-        if self.nesterov and self.momentum == 0:
-            raise ValueError("nesterov: needs momentum > 0; got momentum 0. Set momentum=0.9")
+    def _what_is_frozen_can_be_counted(self) -> Model:
+        if self.freeze and self.name.startswith("timm:"):
+            raise ValueError(
+                f"freeze: must be 0 for {self.name}, whose convolutions are in no order that holds "
+                f"for all of timm; got {self.freeze}. Set model.freeze=0"
+            )
         return self
-
-
-class Adam(Section):
-    """Adam (Kingma & Ba, 2015; torch.optim.Adam)."""
-
-    name: Literal["adam"] = "adam"
-    lr: LearningRate = 1e-4
-    beta1: Beta = 0.9
-    beta2: Beta = 0.999
-    weight_decay: WeightDecay = 0.0
-
-
-class AdamW(Section):
-    """Adam with decoupled weight decay (Loshchilov & Hutter, 2019; torch.optim.AdamW)."""
-
-    name: Literal["adamw"] = "adamw"
-    lr: LearningRate = 1e-4
-    beta1: Beta = 0.9
-    beta2: Beta = 0.999
-    weight_decay: WeightDecay = 0.01
-
-
-Optimizer = Annotated[Sgd | Adam | AdamW, Field(discriminator="name")]
 
 
 class Augmentation(Section):
@@ -138,9 +112,55 @@ class Experiment(Section):
     optimizer: Optimizer = Adam()
     augmentation: Augmentation = Augmentation()
     epochs: Annotated[Count, Field(le=9999, description="passes over the training split")] = 20
+    early_stop: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=9999,
+            description="end after so many epochs in a row without a better validation macro-F1; "
+            "0 = never",
+        ),
+    ] = 0
+    schedule: Annotated[
+        Literal["constant", "cosine"],
+        Field(
+            description="learning rate over the epochs: constant (the study's), or cosine, down to "
+            "0 at the last; trials of different epochs then share no training"
+        ),
+        Neutral("constant"),
+    ] = "constant"
+    warmup_epochs: Annotated[
+        Number,
+        Field(ge=0, le=9999, description="the learning rate rises to its own over so many epochs"),
+        Neutral(0),
+    ] = 0.0
     batch_size: Annotated[
         Count, Field(le=65_536, description="images per step over all workers (global batch)")
     ] = 256
+    label_smoothing: Annotated[
+        Number,
+        Field(
+            ge=0, lt=1, description="share of each training target spread over all classes evenly"
+        ),
+        Neutral(0),
+    ] = 0.0
+    class_weights: Annotated[
+        Literal["none", "balanced", "effective"],
+        Field(
+            description="weight of a training row by its class: none, balanced (1 / rows of the "
+            "class) or effective (1 / effective number of rows, Cui et al. 2019, beta 0.999)"
+        ),
+        Neutral("none"),
+    ] = "none"
+    gradient_clip: Annotated[
+        Number,
+        Field(
+            ge=0,
+            le=1e6,
+            description="longest gradient: norm over all parameters and workers; 0 = no limit",
+        ),
+        Neutral(0),
+    ] = 0.0
     seed: Annotated[
         Count,
         Field(ge=0, lt=2**31, description="initial weights, order, augmentation and dropout"),

@@ -86,6 +86,8 @@ def footer(view: StudyView) -> tuple[str, ...]:
         lines.append("= the same score: a tie")
     if any(place.close for place in places):
         lines.append("~ not distinguishable from the winner: its interval contains that score")
+    if any(row.ended_early for row in view.trials):
+        lines.append("a finished trial of fewer epochs than it asked for stopped early: early_stop")
     if saved := view.epochs_needed_unshared - view.epochs_planned:
         lines.append(
             f"{view.epochs_planned} epochs do the work of {view.epochs_needed_unshared}: "
@@ -167,7 +169,7 @@ def _cells_of(place: Place, varied: Sequence[str], num_classes: int) -> tuple[st
         place.label,
         str(row.trial),
         *(value_text(row.values[path]) if path in row.values else "" for path in varied),
-        str(row.epochs) if row.state == "finished" else f"{row.epoch}/{row.epochs}",
+        _epochs_cell(row),
         score_text(row),
         figure_text(row.metrics.get("val_accuracy")),
         figure_text(row.metrics.get("val_loss")),
@@ -175,6 +177,11 @@ def _cells_of(place: Place, varied: Sequence[str], num_classes: int) -> tuple[st
         figure_text(row.metrics.get("images_per_s"), 0),
         row.state,
     )
+
+
+def _epochs_cell(row: TrialRow) -> str:
+    done = row.state == "finished" and not row.ended_early
+    return str(row.epochs) if done else f"{row.epoch}/{row.epochs}"
 
 
 def _numbers(view: StudyView, path: str) -> bool:

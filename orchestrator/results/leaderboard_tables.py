@@ -50,6 +50,7 @@ def write_all(view: StudyView, folder: Path) -> tuple[Path, ...]:
         write_atomic(folder / name, text.encode())
     pictures = {
         "learning_curves.png": plots.learning_curves,
+        "winner_curve.png": plots.winner_curve,
         "experiments.png": plots.experiments,
         "confusion.png": plots.confusion,
     }

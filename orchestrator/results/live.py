@@ -224,7 +224,8 @@ class _PlainLines:
             after = bisect_right(self._scores, row.val_macro_f1)
             tied = after - bisect_left(self._scores, row.val_macro_f1) > 1
             rank = f"rank {len(self._scores) - after + 1}{'=' if tied else ''}/{len(self._scores)}"
-        return f"trial {row.trial} finished  macro-F1 {score_text(row)}  {rank}"
+        early = f" early, after {row.epoch} of {row.epochs} epochs" if row.ended_early else ""
+        return f"trial {row.trial} finished{early}  macro-F1 {score_text(row)}  {rank}"
 
 
 def _resume_lines(view: StudyView) -> list[str]:

@@ -1,7 +1,8 @@
 """Pictures of a study and of one training, as PNG. DRIVER.
 
-`learning_curve` is the paper's Figure 1 (one training), `experiments` its Figure 2 (accuracy,
-macro-F1 and loss over the experiments). Each returns whether there was anything to draw.
+`learning_curve` is the paper's Figure 1 (one training; `winner_curve` that of a study's winner),
+`experiments` its Figure 2 (accuracy, macro-F1 and loss over the experiments). Each returns
+whether there was anything to draw.
 """
 
 from collections.abc import Mapping, Sequence
@@ -52,22 +53,21 @@ def learning_curve(history: Sequence[Mapping[str, Any]], path: Path) -> bool:
         epoch_point(int(metrics.get("epoch", i)), metrics)
         for i, metrics in enumerate(history, start=1)
     ]
-    if not points:
+    return _training_figure(points, path)
+
+
+def winner_curve(view: StudyView, path: Path) -> bool:
+    """The winner's training as `learning_curve` draws one.
+
+    Returns:
+        False, and no file, if there is no winner.
+    """
+    winner = view.winner
+    if winner is None:
         return False
-    with mpl.rc_context(STYLE):
-        figure = new_figure(8.6, 3.9)
-        scores, losses = figure.subplots(1, 2)
-        _split_lines(scores, points, "macro_f1", "macro-F1", PALETTE[0])
-        _split_lines(scores, points, "accuracy", "accuracy", PALETTE[1])
-        score_axis(scores, "Accuracy and macro-F1")
-        _split_lines(losses, points, "loss", "loss", PALETTE[2])
-        loss_axis(losses, "Cross-entropy loss (nats)")
-        _mark_best(scores, points)
-        for axes in (scores, losses):
-            epoch_axis(axes, points[-1].epoch)
-            axes.legend(loc="best", fontsize=9)
-        save(figure, path)
-    return True
+    values = values_text(winner, varied_paths(view))
+    words = f"trial {winner.trial}, the winner{': ' if values else ''}{one_line(values, 40)}"
+    return _training_figure(winner.curve, path, view, words)
 
 
 def learning_curves(view: StudyView, path: Path) -> bool:
@@ -173,6 +173,31 @@ class _Curve:
     label: str
     color: Any
     dashes: Any
+
+
+def _training_figure(
+    points: Sequence[EpochPoint], path: Path, view: StudyView | None = None, words: str = ""
+) -> bool:
+    """Scores to the left, loss to the right; above both the study's name, if it is of one."""
+    if not points:
+        return False
+    with mpl.rc_context(STYLE):
+        figure = new_figure(8.6, 3.9 if view is None else 4.2)
+        scores, losses = figure.subplots(1, 2)
+        _split_lines(scores, points, "macro_f1", "macro-F1", PALETTE[0])
+        _split_lines(scores, points, "accuracy", "accuracy", PALETTE[1])
+        score_axis(scores, "Accuracy and macro-F1")
+        _split_lines(losses, points, "loss", "loss", PALETTE[2])
+        loss_axis(losses, "Cross-entropy loss (nats)")
+        _mark_best(scores, points)
+        for axes in (scores, losses):
+            epoch_axis(axes, points[-1].epoch)
+            if axes.get_lines():
+                axes.legend(loc="best", fontsize=9)
+        if view is not None:
+            title(figure, view, words)
+        save(figure, path)
+    return True
 
 
 def _curves(view: StudyView) -> list[_Curve]:

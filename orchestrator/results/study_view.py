@@ -92,6 +92,16 @@ class TrialRow:
         return self.last.confusion if self.last else ()
 
     @property
+    def ended_early(self) -> bool:
+        """Whether it finished before the epochs it asked for: its patience was at an end."""
+        return self.state == "finished" and self.epoch < self.epochs
+
+    @property
+    def epochs_due(self) -> int:
+        """How many epochs it takes: what it asks for, or where it ended early."""
+        return self.epoch if self.ended_early else self.epochs
+
+    @property
     def seconds(self) -> float:
         """Seconds its epochs took, whichever trial they were trained for."""
         return sum(sum(point.seconds.values()) for point in self.curve)
@@ -135,7 +145,7 @@ class StudyView:
     @cached_property
     def epochs_needed_unshared(self) -> int:
         """What the plan would take if no trial shared the epochs of another."""
-        return sum(row.epochs for row in self.trials)
+        return sum(row.epochs_due for row in self.trials)
 
     @cached_property
     def places(self) -> tuple["Place", ...]:
@@ -185,10 +195,10 @@ def f1_by_class(confusion: Confusion) -> tuple[float | None, ...]:
 
 
 def _longest(rows: Iterable[TrialRow]) -> dict[str, int]:
-    """Lineage -> the epochs that its longest trial asks for."""
+    """Lineage -> the epochs that its longest trial takes."""
     longest: dict[str, int] = {}
     for row in rows:
-        longest[row.lineage] = max(longest.get(row.lineage, 0), row.epochs)
+        longest[row.lineage] = max(longest.get(row.lineage, 0), row.epochs_due)
     return longest
 
 

@@ -25,6 +25,7 @@ from orchestrator.config.errors import CheckpointError
 from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, write_json
 from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
+from orchestrator.training.optimizer_state import put_back, take_apart
 
 VERSION = 1
 MODEL = "model.safetensors"
@@ -59,7 +60,7 @@ def epoch_folder(parent: Path, epoch: int) -> Path:
 def save_for_resume(parent: Path, training: Training, state: CheckpointState) -> Path:
     """Write model and optimizer, then drop all but the newest `KEPT_FOR_RESUME`."""
     folder = epoch_folder(parent, state.epoch)
-    tensors, plain = _optimizer_state(training.optimizer)
+    tensors, plain = take_apart(training.optimizer)
     _write(folder, state, {MODEL: training.model.state_dict(), OPTIMIZER: tensors}, plain)
     # Later epochs can only be another lineage's: they must not push this one out.
     known = sorted(old for old in parent.glob("epoch-*") if old.name <= folder.name)
@@ -124,11 +125,10 @@ def restore(folder: Path, training: Training) -> None:
         CheckpointError: its tensors do not fit this model or optimizer.
     """
     content = _read_marker(folder)
-    device = training.device
     try:
-        training.model.load_state_dict(load_file(folder / MODEL, device=str(device)))
-        tensors = load_file(folder / OPTIMIZER, device=str(device))
-        _load_optimizer(training.optimizer, tensors, content["optimizer"])
+        training.model.load_state_dict(load_file(folder / MODEL, device=str(training.device)))
+        # From host memory: counts of steps stay there, where most optimizers look for them.
+        put_back(training.optimizer, load_file(folder / OPTIMIZER), content["optimizer"])
     except (SafetensorError, OSError, RuntimeError, KeyError, ValueError) as error:
         raise CheckpointError(
             f"{folder}: must fit the model and optimizer of its own experiment; got: {error}"
@@ -173,40 +173,3 @@ def _read_marker(folder: Path) -> dict[str, Any]:
     if content.pop("fingerprint", "") != fingerprint(content):
         raise CheckpointError(f"{folder / MARKER}: must have its own fingerprint; it was changed")
     return content
-
-
-def _optimizer_state(
-    optimizer: torch.optim.Optimizer,
-) -> tuple[dict[str, torch.Tensor], dict[str, object]]:
-    """Split an optimizer's state into named tensors and plain JSON values."""
-    tensors: dict[str, torch.Tensor] = {}
-    plain: dict[str, object] = {}
-    for index, values in optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor):
-                tensors[f"{index}.{name}"] = value
-            else:
-                plain[f"{index}.{name}"] = value
-    return tensors, plain
-
-
-def _load_optimizer(
-    optimizer: torch.optim.Optimizer,
-    tensors: Mapping[str, torch.Tensor],
-    plain: Mapping[str, object],
-) -> None:
-    state: dict[int, dict[str, object]] = {}
-    for key, value in [*tensors.items(), *plain.items()]:
-        index, name = key.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    groups = optimizer.state_dict()["param_groups"]
-    optimizer.load_state_dict({"state": state, "param_groups": groups})
-    _lay_out_as_parameters(optimizer)
-
-
-def _lay_out_as_parameters(optimizer: torch.optim.Optimizer) -> None:
-    """Give moments the strides of their parameters: fused kernels refuse any other."""
-    for parameter, values in optimizer.state.items():
-        for name, value in values.items():
-            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
-                values[name] = torch.empty_like(parameter).copy_(value)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -23,13 +23,17 @@ from orchestrator.config.errors import TrainingError
 from orchestrator.ingest.order import mix
 from orchestrator.ingest.shard import Batch, Shard, epoch_batches, rows_in_order
 from orchestrator.training.augmentation import AugmentationPlan, augment
+from orchestrator.training.exchange import num_workers, rank, sum_over_workers
+from orchestrator.training.loss import Loss
 from orchestrator.training.metrics import (
     accuracy,
     class_f1,
     macro_f1,
     macro_f1_interval,
 )
+from orchestrator.training.phase_clock import PhaseClock
 from orchestrator.training.precision import Precision
+from orchestrator.training.schedule import Schedule
 
 EVALUATION_BATCH = 256
 """Rows scored at once; no influence on the figures, only on memory."""
@@ -45,7 +49,11 @@ class Training:
     Attributes:
         model: on the device, in the memory layout of `precision`.
         replica: what is called in the loop: the model, wrapped in DDP if there are peers.
-        optimizer: over the model's parameters.
+        optimizer: over the model's trainable parameters.
+        loss: what is trained; validation is scored by plain cross-entropy.
+        schedule: of the optimizer's own learning rate.
+        gradient_clip: longest gradient, as a norm over all parameters; 0 = no limit.
+        clock: seconds by phase of the epoch at work, for whoever reads it after `train_epoch`.
         epoch: epochs finished.
     """
 
@@ -57,6 +65,10 @@ class Training:
     device: torch.device
     batch_size: int
     seed: int
+    loss: Loss = field(default_factory=Loss)
+    schedule: Schedule = field(default_factory=Schedule)
+    gradient_clip: float = 0.0
+    clock: PhaseClock = field(default_factory=PhaseClock)
     epoch: int = 0
 
 
@@ -75,7 +87,8 @@ def train_epoch(training: Training, shard: Shard, num_classes: int) -> Metrics:
 
     Returns:
         `train_loss`, `train_accuracy`, `train_macro_f1`: over the augmented rows as they were
-        seen, during the epoch (as Keras reports them, and so the study); `images_per_s`.
+        seen, during the epoch (as Keras reports them, and so the study), the loss with the
+        weights and smoothed targets that it was trained with; `images_per_s`.
 
     Raises:
         TrainingError: the loss became NaN or infinite; says at which step.
@@ -85,29 +98,44 @@ def train_epoch(training: Training, shard: Shard, num_classes: int) -> Metrics:
     _seed_dropout(training, epoch)
     training.replica.train()
     sums = _Sums(num_classes, training.device)
-    batches = epoch_batches(
-        shard,
-        batch_size=training.batch_size,
-        seed=training.seed,
-        epoch=epoch,
-        device=training.device,
-    )
-    for step, batch in enumerate(batches, start=1):
-        loss_sum, logits_BK = _train_step(training, batch, epoch)
-        sums.add(loss_sum, logits_BK, batch.labels_B, step)
+    size, seed = training.batch_size, training.seed
+    weight_sums = training.loss.weight_sums(shard, batch_size=size, seed=seed, epoch=epoch)
+    batches = epoch_batches(shard, batch_size=size, seed=seed, epoch=epoch, device=training.device)
+    training.clock.skip()
+    for step, (batch, weight_sum) in enumerate(zip(batches, weight_sums, strict=True)):
+        training.clock.lap("ingest")
+        _set_learning_rate(training, epoch, step, len(weight_sums))
+        loss_sum, logits_BK = _train_step(training, batch, weight_sum, epoch)
+        sums.add(loss_sum, logits_BK, batch.labels_B, step + 1)
+        training.clock.skip()
     confusion, loss = sums.over_all_workers()
-    _refuse_non_finite(sums, training, epoch)
+    _refuse_non_finite(sums, training, epoch, len(weight_sums))
     _share_buffers(training.model)
     training.epoch = epoch
     return {
-        "train_loss": loss / shard.num_rows,
+        "train_loss": loss / sum(weight_sums),
         "train_accuracy": accuracy(confusion),
         "train_macro_f1": macro_f1(confusion),
         "images_per_s": shard.num_rows / (time.perf_counter() - started),
     }
 
 
-def _train_step(training: Training, batch: Batch, epoch: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _set_learning_rate(training: Training, epoch: int, step: int, steps_per_epoch: int) -> None:
+    for group in training.optimizer.param_groups:
+        group["lr"] = _learning_rate(training, epoch, step, steps_per_epoch)
+
+
+def _learning_rate(training: Training, epoch: int, step: int, steps_per_epoch: int) -> float:
+    """Of a step of an epoch (its first is 0), from what the optimizer was made with."""
+    done = (epoch - 1) * steps_per_epoch + step
+    return float(
+        training.optimizer.defaults["lr"] * training.schedule.factor(done, steps_per_epoch)
+    )
+
+
+def _train_step(
+    training: Training, batch: Batch, weight_sum: float, epoch: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """One optimizer step; returns the sum of this worker's row losses, and its logits."""
     images = augment(
         batch.images_BCHW,
@@ -116,13 +144,20 @@ def _train_step(training: Training, batch: Batch, epoch: int) -> tuple[torch.Ten
         seed=training.seed,
         epoch=epoch,
     )
+    training.clock.lap("augment")
     training.optimizer.zero_grad(set_to_none=True)
     loss_sum, logits_BK = _forward(training, images, batch.labels_B)
     # DDP averages gradients over workers; each holds another number of rows. This scale makes
     # the average the gradient of the mean over the rows of the global batch, exactly.
-    loss = loss_sum * (num_workers() / batch.num_rows_global)
+    loss = loss_sum * (num_workers() / weight_sum)
+    training.clock.lap("forward")
     loss.backward()  # type: ignore[no-untyped-call]
+    training.clock.lap("backward")
+    if training.gradient_clip:
+        # After the exchange: every worker has the same gradient, and so the same norm.
+        nn.utils.clip_grad_norm_(training.model.parameters(), training.gradient_clip)
     training.optimizer.step()
+    training.clock.lap("optimizer")
     return loss_sum.detach(), logits_BK.detach()
 
 
@@ -139,7 +174,7 @@ def _forward(
         logits_BK = training.replica(images_BCHW).float()
     if num_rows == 0:
         return logits_BK.sum() * 0.0, logits_BK[:0]
-    return functional.cross_entropy(logits_BK, labels_B, reduction="sum"), logits_BK
+    return training.loss.sum_of_rows(logits_BK, labels_B), logits_BK
 
 
 def evaluate(training: Training, shard: Shard, num_classes: int) -> Metrics:
@@ -168,8 +203,8 @@ def evaluate(training: Training, shard: Shard, num_classes: int) -> Metrics:
             counts.view(-1).index_add_(
                 0, batch.groups_B * num_classes**2 + cell, torch.ones_like(cell)
             )
-    _sum_over_workers(counts)
-    _sum_over_workers(loss)
+    sum_over_workers(counts)
+    sum_over_workers(loss)
     mean_loss = float(loss) / shard.num_rows
     if not math.isfinite(mean_loss):
         raise TrainingError(
@@ -213,8 +248,8 @@ class _Sums:
         self._bad_step = torch.minimum(self._bad_step, bad)
 
     def over_all_workers(self) -> tuple[np.ndarray, float]:
-        _sum_over_workers(self._confusion)
-        _sum_over_workers(self._loss)
+        sum_over_workers(self._confusion)
+        sum_over_workers(self._loss)
         shape = (self._num_classes, self._num_classes)
         return self._confusion.cpu().numpy().reshape(shape), float(self._loss)
 
@@ -230,11 +265,11 @@ class _Sums:
         return None if step == torch.iinfo(torch.int64).max else (step, of_rank)
 
 
-def _refuse_non_finite(sums: _Sums, training: Training, epoch: int) -> None:
+def _refuse_non_finite(sums: _Sums, training: Training, epoch: int, num_steps: int) -> None:
     bad = sums.first_bad_step()
     if bad is None:
         return
-    learning_rate = training.optimizer.param_groups[0]["lr"]
+    learning_rate = _learning_rate(training, epoch, bad[0] - 1, num_steps)
     raise TrainingError(
         f"loss: must be finite; got NaN or infinity at step {bad[0]} of epoch {epoch} on worker "
         f"{bad[1]} with learning rate {learning_rate:g}. Lower optimizer.lr"
@@ -255,18 +290,3 @@ def _share_buffers(model: nn.Module) -> None:
     if num_workers() > 1:
         for buffer in model.buffers():
             dist.broadcast(buffer, src=0)
-
-
-def _sum_over_workers(tensor: torch.Tensor) -> None:
-    if num_workers() > 1:
-        dist.all_reduce(tensor)
-
-
-def num_workers() -> int:
-    """Workers that train together; 1 where there is no process group."""
-    return dist.get_world_size() if dist.is_initialized() else 1
-
-
-def rank() -> int:
-    """This worker's place among them; 0 is the leader."""
-    return dist.get_rank() if dist.is_initialized() else 0

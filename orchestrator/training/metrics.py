@@ -46,7 +46,9 @@ def accuracy(confusion_KK: npt.NDArray[np.generic]) -> float:
     return float(np.trace(counts) / total) if total else 0.0
 
 
-def macro_f1_interval(confusion_GKK: Counts, *, seed: int = 0) -> tuple[float, float]:
+def macro_f1_interval(
+    confusion_GKK: Counts, *, num_resamples: int = NUM_RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """95 % percentile bootstrap interval of macro-F1, resampling whole groups.
 
     Frames of one video are near copies: resampling frames would claim far too much certainty.
@@ -54,6 +56,7 @@ def macro_f1_interval(confusion_GKK: Counts, *, seed: int = 0) -> tuple[float, f
 
     Args:
         confusion_GKK: confusion counts of each group (video or subject), shape (G, K, K).
+        num_resamples: how often groups are drawn.
         seed: of the resampling.
 
     Returns:
@@ -64,8 +67,9 @@ def macro_f1_interval(confusion_GKK: Counts, *, seed: int = 0) -> tuple[float, f
     flat = confusion_GKK.reshape(num_groups, -1).astype(np.float64)
     even = np.full(num_groups, 1 / num_groups)
     scores = []
-    for _ in range(NUM_RESAMPLES // RESAMPLES_AT_ONCE):
-        weights = generator.multinomial(num_groups, even, size=RESAMPLES_AT_ONCE)
+    for done in range(0, num_resamples, RESAMPLES_AT_ONCE):
+        size = min(RESAMPLES_AT_ONCE, num_resamples - done)
+        weights = generator.multinomial(num_groups, even, size=size)
         resampled = (weights.astype(np.float64) @ flat).reshape(-1, num_classes, num_classes)
         scores.append(class_f1(resampled).mean(axis=-1))
     tail = (1 - CONFIDENCE) / 2

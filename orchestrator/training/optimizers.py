@@ -7,16 +7,14 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
-from orchestrator.config.experiment import Adam, AdamW, Sgd
+from orchestrator.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd, Timm
 
 
-def build_optimizer(
-    config: Sgd | Adam | AdamW, parameters: Iterable[nn.Parameter]
-) -> torch.optim.Optimizer:
-    """Make torch's optimizer of the configured kind.
+def build_optimizer(config: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+    """Make the optimizer of the configured kind over the parameters that are to be trained.
 
     On a GPU the fused kernels update all tensors in one launch; on the CPU torch's plain loop
-    was faster than its fused one (measured: see `benchmarks/LOG.md`).
+    was faster than its fused one (measured: see `benchmarks/LOG.md`). RMSprop has none.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     fused = trainable[0].is_cuda
@@ -38,4 +36,18 @@ def build_optimizer(
                 betas=(config.beta1, config.beta2),
                 weight_decay=config.weight_decay,
                 fused=fused,
+            )
+        case RmsProp():
+            return torch.optim.RMSprop(
+                trainable,
+                lr=config.lr,
+                alpha=config.alpha,
+                momentum=config.momentum,
+                weight_decay=config.weight_decay,
+            )
+        case Timm():
+            from orchestrator.training.timm_optimizers import build_timm_optimizer
+
+            return build_timm_optimizer(
+                config.name, trainable, lr=config.lr, weight_decay=config.weight_decay
             )

@@ -28,6 +28,8 @@ class Task:
         lineage: its key.
         folder: where its checkpoints lie.
         milestones: epochs whose weights are kept.
+        ends: (epochs, patience) of each trial that this answers: weights are also kept where
+            patience ends one.
         keep_best: whether the weights of the best epoch so far are kept.
     """
 
@@ -35,6 +37,7 @@ class Task:
     lineage: str
     folder: str
     milestones: tuple[int, ...]
+    ends: tuple[tuple[int, int], ...]
     keep_best: bool
 
 

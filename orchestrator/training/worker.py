@@ -15,7 +15,7 @@ from __future__ import annotations
 import gc
 import os
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -31,7 +31,7 @@ from orchestrator.config.errors import OrchestratorError, SlotError, TrainingErr
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
-from orchestrator.training.augmentation import AugmentationPlan
+from orchestrator.training.build import build_training
 from orchestrator.training.checkpoint import (
     CheckpointState,
     epoch_folder,
@@ -42,18 +42,13 @@ from orchestrator.training.checkpoint import (
     save_for_resume,
     save_weights,
 )
-from orchestrator.training.epochs import (
-    Metrics,
-    Training,
-    evaluate,
-    num_workers,
-    rank,
-    replicate,
-    train_epoch,
-)
+from orchestrator.training.early_stop import stop_epoch
+from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoch
+from orchestrator.training.exchange import num_workers, rank
+from orchestrator.training.flops import speed, training_flops
+from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
-from orchestrator.training.optimizers import build_optimizer
-from orchestrator.training.precision import Precision, choose_precision
+from orchestrator.training.precision import choose_precision
 
 
 class WorkerSettings(TypedDict):
@@ -75,6 +70,7 @@ class _Held:
     device: torch.device
     shards: dict[str, Shard]
     lineage: _Lineage | None = None
+    flops: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass
@@ -85,9 +81,12 @@ class _Lineage:
     key: str
     folder: Path
     milestones: frozenset[int]
+    ends: tuple[tuple[int, int], ...]
     keep_best: bool
     experiment: dict[str, Any]
     report: models.WeightReport
+    counts: ParameterCounts
+    flops_per_image: int
     history: list[Metrics]
 
 
@@ -159,6 +158,7 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     last, problem, found = Path(command["folder"]) / "last", "", None
     try:
         model, report = _build(experiment, held)
+        counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
     except (OrchestratorError, models.ModelError) as error:
         problem = str(error)
@@ -166,13 +166,23 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
     lineage = _Lineage(
-        training=_training(experiment, model, precision, held.device),
+        training=build_training(
+            experiment,
+            model,
+            precision,
+            held.device,
+            held.shards["train"],
+            held.settings["num_classes"],
+        ),
         key=command["lineage"],
         folder=Path(command["folder"]),
         milestones=frozenset(command["milestones"]),
+        ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
         keep_best=command["keep_best"],
         experiment=experiment.model_dump(mode="json"),
         report=report,
+        counts=counts,
+        flops_per_image=_flops_per_image(experiment, model, held),
         history=[],
     )
     if leader.epoch:
@@ -221,27 +231,23 @@ def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.Weigh
     )
 
 
-def _training(
-    experiment: Experiment, model: nn.Module, precision: Precision, device: torch.device
-) -> Training:
-    return Training(
-        model=model,
-        replica=replicate(model, device),
-        optimizer=build_optimizer(experiment.optimizer, model.parameters()),
-        augmentation=AugmentationPlan(**experiment.augmentation.model_dump()),
-        precision=precision,
-        device=device,
-        batch_size=experiment.batch_size,
-        seed=experiment.seed,
-    )
+def _flops_per_image(experiment: Experiment, model: nn.Module, held: _Held) -> int:
+    """Counted once for each network that a slot trains: it takes a tenth of a second."""
+    key = repr((experiment.model.name, experiment.model.width, experiment.model.freeze))
+    if key not in held.flops:
+        held.flops[key] = training_flops(model, held.settings["image_shape"][0])
+    return held.flops[key]
 
 
 def _begun(lineage: _Lineage) -> Answer:
+    weights_K = lineage.training.loss.class_weights_K
     return {
         "kind": "begun",
         "history": list(lineage.history),
         "weights": lineage.report.table(),
         "precision": lineage.training.precision.name,
+        "parameters": asdict(lineage.counts),
+        "class_weights": weights_K if weights_K is None else weights_K.tolist(),
     }
 
 
@@ -254,7 +260,11 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     evaluated = time.perf_counter()
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
-    seconds = {"train": trained - clock, "evaluate": evaluated - trained}
+    metrics |= _speed(lineage, metrics["images_per_s"])
+    seconds = lineage.training.clock.read()
+    # What its phases leave of it, so that all of them add up to the epoch.
+    seconds["train"] = max(0.0, trained - clock - sum(seconds.values()))
+    seconds["evaluate"] = evaluated - trained
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
@@ -263,17 +273,36 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     return metrics
 
 
+def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
+    device = lineage.training.device
+    return speed(
+        images_per_s,
+        lineage.flops_per_image,
+        precision=lineage.training.precision.name,
+        device_name=torch.cuda.get_device_name(device) if device.type == "cuda" else "",
+        devices=num_workers(),
+    )
+
+
 def _save(lineage: _Lineage) -> None:
     epoch = lineage.training.epoch
     state = CheckpointState(
         epoch, lineage.key, tuple(lineage.history), lineage.experiment, asdict(lineage.report)
     )
-    if epoch in lineage.milestones:
+    if epoch in lineage.milestones or _ends_early(lineage):
         save_weights(lineage.folder / "milestones", lineage.training, state)
     if lineage.keep_best and _is_best(lineage.history):
         keep_only(save_weights(lineage.folder / "best", lineage.training, state))
     # The newest resume point comes last: once it is there, so is all that belongs to it.
     save_for_resume(lineage.folder / "last", lineage.training, state)
+
+
+def _ends_early(lineage: _Lineage) -> bool:
+    """Whether patience with the newest epoch ends a trial that wanted more."""
+    scores = [metrics["val_macro_f1"] for metrics in lineage.history]
+    return any(
+        stop_epoch(scores, patience) == len(scores) <= epochs for epochs, patience in lineage.ends
+    )
 
 
 def _is_best(history: list[Metrics]) -> bool:

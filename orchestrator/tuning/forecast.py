@@ -12,13 +12,18 @@ from pathlib import Path
 
 import models
 from orchestrator.config.experiment import Data, Experiment
+from orchestrator.config.optimizers import Timm
 from orchestrator.config.space import Space
 from orchestrator.config.storage import KEPT_FOR_RESUME
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.tuning.capacity import SlotCapacity
-from orchestrator.tuning.lineages import StudyState
+from orchestrator.tuning.lineages import StudyState, is_bound_to_horizon
 
 BYTES_PER_NUMBER = 4
+MOMENTS = 2
+"""Numbers that torch's optimizers keep for each parameter, at most."""
+MOMENTS_OF_TIMM = 4
+"""The same of timm's (Adan)."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class Forecast:
         parameters: of the largest model.
         disk_bytes: of checkpoints at the end; for a space that samples, the most it can be.
         exact: whether the space lists its trials.
+        stops_early: whether patience may end a trial before its epochs.
+        num_unshared: experiments, of those checked, whose schedule depends on their epochs.
     """
 
     num_trials: int
@@ -42,6 +49,8 @@ class Forecast:
     parameters: int
     disk_bytes: int
     exact: bool
+    stops_early: bool = False
+    num_unshared: int = 0
 
 
 def forecast(
@@ -60,32 +69,61 @@ def forecast(
         state: what the ledger knows.
         dataset: the data set.
     """
-    largest = max(_parameters(experiment, dataset) for experiment in experiments)
+    size = _Size(
+        parameters=max(_parameters(experiment, dataset) for experiment in experiments),
+        moments=max(_moments(experiment) for experiment in experiments),
+    )
     if space.num_listed():
-        asked = [experiment.epochs for experiment in experiments]
-        return _of_listed(asked, lineages, state, largest)
-    longest = max(state.milestones)
-    num_trials = space.num_trials()
-    disk = num_trials * _lineage_bytes(largest, len(state.milestones))
+        return _of_listed(experiments, lineages, state, size)
+    return _of_sampled(space, experiments, state, size)
+
+
+@dataclass(frozen=True)
+class _Size:
+    """Of the largest training."""
+
+    parameters: int
+    moments: int
+
+    def lineage_bytes(self, num_milestones: int) -> int:
+        """Weights at each milestone; weights and moments at each resume point."""
+        copies = num_milestones + (1 + self.moments) * KEPT_FOR_RESUME
+        return BYTES_PER_NUMBER * self.parameters * copies
+
+
+def _of_sampled(
+    space: Space, experiments: Sequence[Experiment], state: StudyState, size: _Size
+) -> Forecast:
+    num_trials, longest = space.num_trials(), max(state.milestones)
     return Forecast(
-        num_trials, num_trials, num_trials * longest, num_trials * longest, largest, disk, False
+        num_trials=num_trials,
+        num_lineages=num_trials,
+        epochs=num_trials * longest,
+        epochs_alone=num_trials * longest,
+        parameters=size.parameters,
+        disk_bytes=num_trials * size.lineage_bytes(len(state.milestones)),
+        exact=False,
+        stops_early=any(experiment.early_stop for experiment in experiments),
+        num_unshared=sum(map(is_bound_to_horizon, experiments)),
     )
 
 
 def _of_listed(
-    asked: Sequence[int], lineages: Sequence[str], state: StudyState, parameters: int
+    experiments: Sequence[Experiment], lineages: Sequence[str], state: StudyState, size: _Size
 ) -> Forecast:
     ends: dict[str, set[int]] = {}
-    for epochs, lineage in zip(asked, lineages, strict=True):
-        ends.setdefault(lineage, set()).add(epochs)
+    for experiment, lineage in zip(experiments, lineages, strict=True):
+        ends.setdefault(lineage, set()).add(state.last_epoch(lineage, experiment))
     return Forecast(
-        num_trials=len(asked),
+        num_trials=len(experiments),
         num_lineages=len(ends),
         epochs=sum(max(0, max(at) - state.recorded_epoch(key)) for key, at in ends.items()),
-        epochs_alone=sum(asked),
-        parameters=parameters,
-        disk_bytes=sum(_lineage_bytes(parameters, len(at)) for at in ends.values()),
+        epochs_alone=sum(experiment.epochs for experiment in experiments),
+        parameters=size.parameters,
+        disk_bytes=sum(size.lineage_bytes(len(at)) for at in ends.values()),
         exact=True,
+        stops_early=any(experiment.early_stop for experiment in experiments),
+        num_unshared=sum(map(is_bound_to_horizon, experiments)),
     )
 
 
@@ -101,6 +139,7 @@ def plan_lines(
     counts = used_counts(dataset, data)
     rows = ", ".join(f"{split} {sum(by_class.values()):,}" for split, by_class in counts.items())
     most = "" if expected.exact else "at most "
+    at_most = "at most " if expected.stops_early else most
     worker = f"{capacity.cpus_per_worker} CPU" + ("s" if capacity.cpus_per_worker > 1 else "")
     if capacity.gpus_per_worker:
         worker += f" + {capacity.gpus_per_worker:g} GPU"
@@ -110,8 +149,9 @@ def plan_lines(
         f"model       {expected.parameters:,} parameters"
         + ("" if expected.exact else " (the largest seen)"),
         f"trials      {expected.num_trials} in {most}{expected.num_lineages} trainings: "
-        f"{most}{expected.epochs} epochs to train; one by one it would be "
-        f"{most}{expected.epochs_alone}",
+        f"{at_most}{expected.epochs} epochs to train; one by one it would be "
+        f"{at_most}{expected.epochs_alone}",
+        *_sharing_line(space, expected),
         f"slots       {capacity.slots} at once, each {capacity.workers} x ({worker})",
         f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
         "time left is shown once an epoch has been timed",
@@ -128,9 +168,18 @@ def used_counts(dataset: PreparedDataset, data: Data) -> dict[str, dict[str, int
     }
 
 
-def _lineage_bytes(parameters: int, num_milestones: int) -> int:
-    """Weights at each milestone; weights and two moments at each resume point."""
-    return BYTES_PER_NUMBER * parameters * (num_milestones + 3 * KEPT_FOR_RESUME)
+def _sharing_line(space: Space, expected: Forecast) -> tuple[str, ...]:
+    """Said where it would be expected and is not done."""
+    if not expected.num_unshared or "epochs" not in space.paths():
+        return ()
+    return (
+        "sharing     none between trials of schedule=cosine that differ in epochs: their learning "
+        "rates differ from the first step on",
+    )
+
+
+def _moments(experiment: Experiment) -> int:
+    return MOMENTS_OF_TIMM if isinstance(experiment.optimizer, Timm) else MOMENTS
 
 
 def _parameters(experiment: Experiment, dataset: PreparedDataset) -> int:

@@ -16,6 +16,7 @@ from ray import tune
 from ray.data import Dataset
 
 from orchestrator.config.errors import SlotError, TrainingError
+from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.steady_run import SteadyRun, Task
 from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.lineages import Leg
@@ -31,7 +32,8 @@ def leg_config(leg: Leg, study_folder: Path) -> Config:
         "lineage": leg.lineage,
         "experiment": json.dumps(leg.experiment),
         "known_epoch": leg.known_epoch,
-        "last_epoch": leg.last_epoch,
+        "scores": json.dumps(leg.scores),
+        "ends": json.dumps(leg.ends),
         "milestones": json.dumps(leg.milestones),
         "folder": str(study_folder / LINEAGES / leg.lineage),
     }
@@ -54,11 +56,16 @@ class Slot(tune.Trainable):
     def reset_config(self, new_config: Config) -> bool:
         """Take the next leg; the workers stay."""
         self._leg = new_config
+        self._scores: list[float] = json.loads(new_config["scores"])
+        self._ends = tuple(
+            (epochs, patience) for epochs, patience in json.loads(new_config["ends"])
+        )
         task = Task(
             experiment=json.loads(new_config["experiment"]),
             lineage=new_config["lineage"],
             folder=new_config["folder"],
             milestones=tuple(json.loads(new_config["milestones"])),
+            ends=self._ends,
             keep_best=False,
         )
         self._run.take(task, new_config["known_epoch"])
@@ -72,12 +79,13 @@ class Slot(tune.Trainable):
             return self._failed(str(error), detail=str(error), retry=not error.final)
         except SlotError as error:
             return self._failed(str(error), detail=error.detail, retry=True)
+        self._scores.append(metrics["val_macro_f1"])
         return {
             "lineage": self._leg["lineage"],
             "epoch": metrics["epoch"],
             "metrics": json.dumps(metrics),
             "slot": f"{os.uname().nodename}:{os.getpid()}",
-            "done": metrics["epoch"] >= self._leg["last_epoch"],
+            "done": metrics["epoch"] >= max(last_epoch(self._scores, *end) for end in self._ends),
         }
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -137,6 +137,7 @@ class Study:
                 "values": trial.values,
                 "lineage": trial.lineage,
                 "epochs": trial.epochs,
+                "early_stop": trial.patience,
                 "seed": trial.experiment.seed,
             }
         )
@@ -151,11 +152,12 @@ class Study:
 
     def _end(self, trial: Trial, failure: Failure | None = None) -> None:
         metrics = self._state.metrics(trial)
+        epoch = self._state.last_epoch(trial.lineage, trial.experiment)
         self._state.end_trial(trial.number)
         record: Record = {"record": "end", "trial": trial.number}
         if failure is None:
-            record |= {"state": "finished", "epoch": trial.epochs, "error": ""}
-            record["checkpoint"] = self._checkpoint(trial)
+            record |= {"state": "finished", "epoch": epoch, "error": ""}
+            record["checkpoint"] = self._checkpoint(trial.lineage, epoch)
         else:
             record |= {"state": "failed", "epoch": self._state.recorded_epoch(trial.lineage)}
             record |= {"error": failure.reason, "retry": failure.retry, "checkpoint": ""}
@@ -163,9 +165,9 @@ class Study:
         self._write(record)
         self._proposals.tell(trial.number, metrics["val_macro_f1"] if metrics else None)
 
-    def _checkpoint(self, trial: Trial) -> str:
-        """Where the weights of the trial's last epoch lie, relative to the study."""
-        folder = Path(LINEAGES) / trial.lineage / "milestones" / f"epoch-{trial.epochs:04d}"
+    def _checkpoint(self, lineage: str, epoch: int) -> str:
+        """Where the weights of a trial's last epoch lie, relative to the study."""
+        folder = Path(LINEAGES) / lineage / "milestones" / f"epoch-{epoch:04d}"
         return str(folder) if (self.folder / folder).is_dir() else ""
 
     def _keep_log(self, trial: Trial, failure: Failure) -> str:
@@ -190,15 +192,17 @@ def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tu
         ConfigError: the ledger is of another experiment or data set.
     """
     kept = list(records)
-    lineages = {
-        record["trial"]: record["lineage"] for record in kept if record["record"] == "trial"
+    asked = {
+        record["trial"]: (record["lineage"], record["epochs"], record.get("early_stop", 0))
+        for record in kept
+        if record["record"] == "trial"
     }
     for record in kept:
         if record["record"] == "epoch":
             state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
     for past in past_trials(kept):
         trial = resolve(past.number, past.values)
-        if trial.lineage != lineages[past.number]:
+        if (trial.lineage, trial.epochs, trial.patience) != asked[past.number]:
             raise ConfigError(
                 f"study: must hold the same experiment and data set; trial {past.number} was "
                 "trained with others. Choose another name with study=NAME"
@@ -233,6 +237,6 @@ def _past(trial: Record, end: Record | None, scores: Mapping[tuple[str, int], fl
     return PastTrial(
         number=trial["trial"],
         values=trial["values"],
-        score=scores.get((trial["lineage"], trial["epochs"])) if finished else None,
+        score=scores.get((trial["lineage"], end["epoch"])) if end and finished else None,
         open=end is None or lost,
     )

@@ -1,5 +1,7 @@
 """A small training as a worker builds it, over made-up rows, without Ray."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -8,15 +10,25 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import validate
 from orchestrator.ingest.order import owned
 from orchestrator.ingest.shard import Shard
-from orchestrator.training.augmentation import AugmentationPlan
-from orchestrator.training.epochs import Metrics, Training, replicate
-from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.build import build_training
+from orchestrator.training.epochs import Metrics, Training
+from orchestrator.training.freezing import freeze_convolutions
 from orchestrator.training.precision import choose_precision
 
 CPU = torch.device("cpu")
 NUM_CLASSES, IMAGE_PX, ROWS_PER_GROUP = 3, 32, 4
 SMALL = {"model.name": "main", "model.width": 0.125, "precision": "fp32", "batch_size": 12}
 UNCHANGED = {"augmentation.share": 0}
+EVERY_OPTION = {
+    "schedule": "cosine",
+    "warmup_epochs": 0.5,
+    "label_smoothing": 0.1,
+    "class_weights": "balanced",
+    "model__freeze": 2,
+}
+"""What is off by default, at values at which each has an effect; but for the clip, which hides
+how long a gradient was before."""
+CLIP = {"gradient_clip": 0.5}
 
 
 def experiment(**values) -> Experiment:
@@ -44,8 +56,16 @@ def rows(num_rows: int, *, seed: int = 0, worker: int = 0, num_workers: int = 1)
     )
 
 
-def new_training(of: Experiment) -> Training:
-    """The state before the first epoch, as `training/worker.py` makes it."""
+def skewed(shard: Shard) -> Shard:
+    """The same rows with other labels: of seven, one of class 0, one of 1 and five of 2."""
+    return replace(shard, labels=torch.from_numpy(np.minimum(shard.ranks % 7, 2)))
+
+
+def new_training(of: Experiment, shard: Shard | None = None) -> Training:
+    """The state before the first epoch, as `training/worker.py` makes it.
+
+    Where classes are weighted, they are by the rows of `shard`.
+    """
     precision = choose_precision(of.precision, CPU)
     model, _ = models.build(
         of.model.name,
@@ -55,17 +75,9 @@ def new_training(of: Experiment) -> Training:
         dropout=of.model.dropout,
         seed=of.seed,
     )
+    freeze_convolutions(model, of.model.freeze)
     model = model.to(memory_format=precision.memory_format)
-    return Training(
-        model=model,
-        replica=replicate(model, CPU),
-        optimizer=build_optimizer(of.optimizer, model.parameters()),
-        augmentation=AugmentationPlan(**of.augmentation.model_dump()),
-        precision=precision,
-        device=CPU,
-        batch_size=of.batch_size,
-        seed=of.seed,
-    )
+    return build_training(of, model, precision, CPU, shard or rows(0), NUM_CLASSES)
 
 
 def without_times(metrics: Metrics) -> Metrics:

@@ -2,11 +2,14 @@
 
 import pytest
 from small_training import (
+    CLIP,
+    EVERY_OPTION,
     NUM_CLASSES,
     assert_same_weights,
     experiment,
     new_training,
     rows,
+    skewed,
     without_times,
 )
 
@@ -18,22 +21,25 @@ OPTIMIZERS = {
     "sgd with momentum": {"optimizer__name": "sgd", "optimizer__lr": 0.01},
     "adam": {"optimizer__lr": 1e-3},
     "adamw": {"optimizer__name": "adamw", "optimizer__lr": 1e-3},
+    "rmsprop": {"optimizer__name": "rmsprop", "optimizer__lr": 1e-4, "optimizer__momentum": 0.5},
+    "lamb": {"optimizer__name": "timm:lamb", "optimizer__lr": 1e-3},
+    "adam and every option": {"optimizer__lr": 1e-3, **EVERY_OPTION, **CLIP},
 }
 
 
 def one_epoch(training: Training) -> dict:
-    metrics = without_times(train_epoch(training, rows(50), NUM_CLASSES))
+    metrics = without_times(train_epoch(training, skewed(rows(50)), NUM_CLASSES))
     return metrics | evaluate(training, rows(20, seed=1), NUM_CLASSES)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
 def test_with_dropout_and_augmentation_every_metric_and_weight_is_the_same(optimizer, tmp_path):
-    wanted = experiment(model__dropout=0.3, **optimizer)
-    whole = new_training(wanted)
+    wanted = experiment(model__dropout=0.3, epochs=EPOCHS, **optimizer)
+    whole = new_training(wanted, skewed(rows(50)))
     undisturbed = [one_epoch(whole) for _ in range(EPOCHS)]
     resumed = []
     for epoch in range(1, EPOCHS + 1):
-        training = new_training(wanted)  # nothing survives but the checkpoint
+        training = new_training(wanted, skewed(rows(50)))  # nothing survives but the checkpoint
         found = checkpoint.newest_valid(tmp_path, "lineage")
         if found is not None:
             checkpoint.restore(found[0], training)

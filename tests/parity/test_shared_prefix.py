@@ -15,7 +15,13 @@ from orchestrator.training.epochs import Training, evaluate, train_epoch
 from orchestrator.tuning.lineages import lineage_key
 
 SHORT, LONG = 2, 4
-OPTIMIZERS = [{"optimizer__name": "sgd", "optimizer__lr": 0.01}, {"optimizer__lr": 1e-3}]
+KINDS = {
+    "sgd": {"optimizer__name": "sgd", "optimizer__lr": 0.01},
+    "adam": {"optimizer__lr": 1e-3},
+    "timm's lamb": {"optimizer__name": "timm:lamb", "optimizer__lr": 1e-3},
+    "warm-up beyond the shorter": {"optimizer__lr": 1e-3, "warmup_epochs": 2.5},
+    "early stop": {"optimizer__lr": 1e-3, "early_stop": 1},
+}
 
 
 def train(wanted: Experiment, watch_at: int = 0) -> tuple[Training, list[dict], dict]:
@@ -29,10 +35,10 @@ def train(wanted: Experiment, watch_at: int = 0) -> tuple[Training, list[dict], 
     return training, history, weights
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=["sgd", "adam"])
-def test_a_longer_training_passes_through_the_shorter_one(optimizer):
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_longer_training_passes_through_the_shorter_one(kind):
     short, long = (
-        experiment(model__dropout=0.3, epochs=epochs, **optimizer) for epochs in (SHORT, LONG)
+        experiment(model__dropout=0.3, epochs=epochs, **kind) for epochs in (SHORT, LONG)
     )
     assert lineage_key(short, "data") == lineage_key(long, "data")
     alone, history, _ = train(short)
@@ -42,3 +48,14 @@ def test_a_longer_training_passes_through_the_shorter_one(optimizer):
     prefix = new_training(short)
     prefix.model.load_state_dict(weights)
     assert_same_weights(prefix, alone)
+
+
+def test_a_longer_training_with_cosine_does_not_and_is_another_lineage():
+    short, long = (
+        experiment(optimizer__lr=1e-3, schedule="cosine", epochs=epochs) for epochs in (SHORT, LONG)
+    )
+    assert lineage_key(short, "data") != lineage_key(long, "data")
+    _, history, _ = train(short)
+    _, longer, _ = train(long)
+    # The first steps of both have the same learning rate but for the fourth digit.
+    assert longer[SHORT - 1]["train_loss"] != history[-1]["train_loss"]

@@ -8,12 +8,13 @@ import torch
 from torch import nn
 
 from orchestrator.config.errors import CheckpointError
-from orchestrator.config.experiment import Adam, AdamW, Sgd
+from orchestrator.config.optimizers import Adam, AdamW, RmsProp, Sgd, Timm
 from orchestrator.config.storage import KEPT_FOR_RESUME
 from orchestrator.training import checkpoint
 from orchestrator.training.augmentation import AugmentationPlan
 from orchestrator.training.checkpoint import CheckpointState
 from orchestrator.training.epochs import Training
+from orchestrator.training.optimizer_state import put_back, take_apart
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.precision import Precision
 
@@ -22,6 +23,11 @@ OPTIMIZERS = {
     "sgd": Sgd(lr=0.1, nesterov=True),
     "adam": Adam(lr=0.01),
     "adamw": AdamW(lr=0.01),
+    "rmsprop": RmsProp(lr=0.01, momentum=0.5),
+    "lamb, whose steps are a tensor of the group": Timm(name="timm:lamb", lr=0.01),
+    "adan, whose steps are a number of the group": Timm(name="timm:adan", lr=0.01),
+    "one with moments in bfloat16": Timm(name="timm:adafactorbv", lr=0.01),
+    "one with a number in float64": Timm(name="timm:nadamlegacy", lr=0.01),
 }
 
 
@@ -74,10 +80,15 @@ def assert_same_bits(one: Training, other: Training) -> None:
         assert torch.equal(tensor, other.model.state_dict()[key]), key
     first, second = (training.optimizer.state_dict()["state"] for training in (one, other))
     assert first.keys() == second.keys()
+    groups = (training.optimizer.state_dict()["param_groups"] for training in (one, other))
+    for group, of_other in zip(*groups, strict=True):
+        assert group == of_other
     for index, values in first.items():
         assert values.keys() == second[index].keys()
         for name, value in values.items():
-            assert torch.equal(torch.as_tensor(value), torch.as_tensor(second[index][name])), name
+            mine, others = torch.as_tensor(value), torch.as_tensor(second[index][name])
+            assert torch.equal(mine, others), name
+            assert (mine.dtype, mine.stride()) == (others.dtype, others.stride()), name
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS.values(), ids=OPTIMIZERS)
@@ -257,10 +268,10 @@ def test_restored_moments_have_the_strides_of_their_parameters(tmp_path):
     optimizer = torch.optim.Adam(convolution.parameters())
     convolution(torch.ones(1, 4, 8, 8)).sum().backward()
     optimizer.step()
-    tensors, plain = checkpoint._optimizer_state(optimizer)
+    tensors, plain = take_apart(optimizer)
     saved = {name: tensor.contiguous() for name, tensor in tensors.items()}
     fresh = torch.optim.Adam(convolution.parameters())
-    checkpoint._load_optimizer(fresh, saved, plain)
+    put_back(fresh, saved, plain)
     moment = fresh.state[convolution.weight]["exp_avg"]
     assert moment.stride() == convolution.weight.stride()
     assert torch.equal(moment, optimizer.state[convolution.weight]["exp_avg"])

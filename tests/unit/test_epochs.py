@@ -9,7 +9,9 @@ from orchestrator.config.errors import TrainingError
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
 from orchestrator.training.epochs import Training, evaluate, train_epoch
+from orchestrator.training.loss import Loss
 from orchestrator.training.precision import Precision
+from orchestrator.training.schedule import Schedule
 
 NUM_ROWS, NUM_CLASSES = 22, 3
 OFF = AugmentationPlan(0, 0, 0, 0)
@@ -38,14 +40,14 @@ def shard() -> Shard:
     )
 
 
-def new_training(lr: float = 0.1, batch_size: int = 5) -> Training:
+def new_training(lr: float = 0.1, batch_size: int = 5, **more) -> Training:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(48, NUM_CLASSES))
     optimizer = torch.optim.SGD(model.parameters(), lr=lr)
     precision = Precision("fp32", torch.channels_last)
     return Training(
-        model, model, optimizer, OFF, precision, torch.device("cpu"), batch_size, seed=0
+        model, model, optimizer, OFF, precision, torch.device("cpu"), batch_size, seed=0, **more
     )
 
 
@@ -90,6 +92,59 @@ def test_a_loss_that_becomes_nan_ends_the_epoch_and_says_where(shard):
     assert "NaN or infinity at step 3 of epoch 2 on worker 0" in str(caught.value)
     assert "learning rate 0.25. Lower optimizer.lr" in str(caught.value)
     assert training.epoch == 1, "an epoch that failed is not finished"
+
+
+def test_the_learning_rate_that_is_named_is_that_of_the_step(shard):
+    training = new_training(lr=0.25, schedule=Schedule("cosine", epochs=2))
+    train_epoch(training, shard, NUM_CLASSES)
+    hook = poison_from_step(training.model, 1)
+    with pytest.raises(TrainingError, match=r"step 1 of epoch 2 .* learning rate 0\.125\. Lower"):
+        train_epoch(training, shard, NUM_CLASSES)
+    hook.remove()
+
+
+def test_each_step_has_the_learning_rate_of_the_schedule(shard, monkeypatch):
+    training = new_training(lr=0.5, schedule=Schedule("cosine", warmup_epochs=1, epochs=2))
+    seen = []
+    step = training.optimizer.step
+    monkeypatch.setattr(
+        training.optimizer,
+        "step",
+        lambda: (seen.append(training.optimizer.param_groups[0]["lr"]), step()),
+    )
+    for _ in range(2):
+        train_epoch(training, shard, NUM_CLASSES)
+    assert seen == [0.5 * training.schedule.factor(number, 5) for number in range(10)]
+    assert seen[4] == seen[5] == 0.5
+
+
+@pytest.mark.parametrize("longest", [0.01, 1e6])
+def test_no_step_is_longer_than_the_longest_gradient(shard, longest):
+    free, clipped = (
+        new_training(lr=1.0, batch_size=NUM_ROWS, gradient_clip=clip) for clip in (0.0, longest)
+    )
+    before = flat(free.model)
+    for training in (free, clipped):
+        train_epoch(training, shard, NUM_CLASSES)
+    steps = [flat(training.model) - before for training in (free, clipped)]
+    length = min(longest, float(steps[0].norm()))
+    assert float(steps[1].norm()) == pytest.approx(length, rel=1e-4)  # float32, and torch's 1e-6
+    cosine = functional.cosine_similarity(*steps, dim=0)
+    assert float(cosine) == pytest.approx(1, abs=1e-4)
+
+
+def flat(model: nn.Module) -> torch.Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+def test_validation_knows_nothing_of_weights_and_smoothing(shard):
+    plain = new_training()
+    other = new_training(loss=Loss(0.3, torch.tensor([5.0, 0.1, 0.1])))
+    assert evaluate(plain, shard, NUM_CLASSES) == evaluate(other, shard, NUM_CLASSES)
+    losses = {
+        train_epoch(training, shard, NUM_CLASSES)["train_loss"] for training in (plain, other)
+    }
+    assert len(losses) == 2
 
 
 def poison_from_step(model: nn.Module, step: int):

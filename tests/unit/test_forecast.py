@@ -26,16 +26,16 @@ def known_size(monkeypatch):
     monkeypatch.setattr("orchestrator.tuning.forecast._count", lambda *about: PARAMETERS)
 
 
-def expected(name: str, dataset, known: int = 0):
-    """The forecast of a shipped space whose lineages have `known` epochs each."""
+def expected(name: str, dataset, known: int = 0, **given):
+    """The forecast of a shipped space whose lineages have `known` epochs each, never better."""
     space = load_space(name)
-    resolver = Resolver(name, {}, dataset.fingerprint)
+    resolver = Resolver(name, given, dataset.fingerprint)
     experiments = check_space(space, resolver, image_size=96, num_classes=6)
     lineages = [resolver.lineage(experiment) for experiment in experiments]
     state = StudyState(space.epochs_choices(20))
     for lineage in set(lineages):
         for epoch in range(1, known + 1):
-            state.add_epoch(lineage, epoch, {})
+            state.add_epoch(lineage, epoch, {"val_macro_f1": 0.5})
     return space, forecast(space, experiments, lineages, state, dataset)
 
 
@@ -50,6 +50,40 @@ def test_epochs_that_are_known_are_not_to_be_trained(dataset):
     assert found.epochs == 4 * 8
     _, found = expected("factorial", dataset, known=20)
     assert found.epochs == 0
+
+
+def test_cosine_trains_each_number_of_epochs_by_itself_and_the_plan_says_so(dataset, tmp_path):
+    space, found = expected("factorial", dataset, schedule="cosine")
+    assert (found.num_trials, found.num_lineages) == (12, 12)
+    assert found.epochs == found.epochs_alone == 180
+    text = plan_text(space, dataset, found, tmp_path)
+    assert "sharing     none between trials of schedule=cosine that differ in epochs" in text
+
+
+@pytest.mark.parametrize("given", [{}, {"warmup_epochs": 2}])
+def test_sharing_is_not_spoken_of_where_it_is_on(given, dataset, tmp_path):
+    space, found = expected("factorial", dataset, **given)
+    assert found.num_lineages == 4
+    assert "\nsharing " not in plan_text(space, dataset, found, tmp_path)
+
+
+def test_with_early_stop_the_epochs_are_those_at_most(dataset, tmp_path):
+    space, found = expected("factorial", dataset, early_stop=3)
+    assert (found.num_lineages, found.epochs) == (4, 80)
+    text = plan_text(space, dataset, found, tmp_path)
+    assert "in 4 trainings: at most 80 epochs to train; one by one it would be at most 180" in text
+
+
+def test_what_patience_has_ended_is_not_to_be_trained(dataset):
+    _, found = expected("factorial", dataset, known=4, early_stop=3)
+    assert found.epochs == 0
+    _, found = expected("factorial", dataset, known=4, early_stop=4)
+    assert found.epochs == 4 * 16
+
+
+def plan_text(space, dataset, found, folder) -> str:
+    capacity = plan_slots([Node(8, 0)], Resources(), found.num_lineages)
+    return "\n".join(plan_lines(space, dataset, Data(protocol="group"), found, capacity, folder))
 
 
 def test_the_paper_is_three_trainings_that_share_nothing(dataset):
@@ -68,6 +102,13 @@ def test_the_disk_holds_weights_at_milestones_and_two_whole_resume_points(datase
     weights = 4 * PARAMETERS
     resume_point = 3 * weights  # weights and Adam's two moments
     assert found.disk_bytes == 4 * (3 * weights + KEPT_FOR_RESUME * resume_point)
+
+
+def test_an_optimizer_of_timm_may_keep_twice_the_moments(dataset):
+    known = StudyState((1,))
+    space, resolver = load_space("paper"), Resolver("", {"optimizer": {"name": "timm:adan"}}, "")
+    found = forecast(space, [resolver.experiment({})], ["a"], known, dataset)
+    assert found.disk_bytes == 4 * PARAMETERS * (1 + KEPT_FOR_RESUME * 5)
 
 
 def test_the_plan_says_all_of_it(dataset, tmp_path):

@@ -221,7 +221,7 @@ def test_durations_read_as_people_say_them(seconds, shown):
     assert duration(seconds) == shown
 
 
-def test_write_all_leaves_the_four_tables_and_three_pictures_and_no_drafts(tmp_path):
+def test_write_all_leaves_the_four_tables_and_four_pictures_and_no_drafts(tmp_path):
     folder = tmp_path / "new"
     paths = write_all(fold(scored([0.5, 0.4])), folder)
     assert sorted(path.name for path in paths) == sorted(path.name for path in folder.iterdir())
@@ -231,6 +231,7 @@ def test_write_all_leaves_the_four_tables_and_three_pictures_and_no_drafts(tmp_p
         "leaderboard.csv",
         "leaderboard.json",
         "learning_curves.png",
+        "winner_curve.png",
         "experiments.png",
         "confusion.png",
     }

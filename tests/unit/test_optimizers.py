@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from orchestrator.config.experiment import Adam, AdamW, Sgd
+from orchestrator.config.optimizers import Adam, AdamW, RmsProp, Sgd
 from orchestrator.training.optimizers import build_optimizer
 
 
@@ -29,6 +29,11 @@ def parameters() -> list[nn.Parameter]:
             AdamW(lr=0.5, beta1=0.1, beta2=0.2, weight_decay=0.25),
             torch.optim.AdamW,
             {"lr": 0.5, "betas": (0.1, 0.2), "weight_decay": 0.25},
+        ),
+        (
+            RmsProp(lr=0.5, alpha=0.75, momentum=0.8, weight_decay=0.25),
+            torch.optim.RMSprop,
+            {"lr": 0.5, "alpha": 0.75, "momentum": 0.8, "weight_decay": 0.25},
         ),
     ],
 )

@@ -142,6 +142,41 @@ def test_a_fractional_range_of_a_whole_number_is_refused(axis):
     assert "must be a whole number" in found
 
 
+def test_a_warm_up_that_leaves_nothing_for_cosine_is_refused():
+    (found,) = problems(
+        space(kind="grid", axes={"epochs": [3, 30]}), schedule="cosine", warmup_epochs=3
+    )
+    assert found.startswith("warmup_epochs: must be < epochs with schedule=cosine")
+    assert "got 3 of 3. Lower warmup_epochs" in found
+    check(space(kind="grid", axes={"epochs": [3, 30]}), warmup_epochs=3)
+
+
+def test_freezing_a_model_of_timm_is_refused():
+    (found,) = problems(
+        space(kind="grid", axes={"model.name": ["main", "timm:resnet18"]}), model={"freeze": 2}
+    )
+    assert found.startswith("model.freeze: must be 0 for timm:resnet18")
+
+
+def test_all_that_belongs_to_training_can_be_searched_by_its_path():
+    axes = {
+        "optimizer.name": ["rmsprop", "timm:lamb"],
+        "optimizer.weight_decay": {"low": 0, "high": 0.1},
+        "schedule": ["constant", "cosine"],
+        "warmup_epochs": {"low": 0, "high": 2},
+        "label_smoothing": {"low": 0, "high": 0.2},
+        "class_weights": ["none", "balanced", "effective"],
+        "gradient_clip": [0, 1, 5],
+        "early_stop": {"low": 0, "high": 5},
+        "model.freeze": {"low": 0, "high": 13},
+    }
+    sampled = space(kind="random", trials=8, axes=axes)
+    experiments = check(sampled)
+    assert len({experiment.model.freeze for experiment in experiments}) > 4
+    assert {experiment.class_weights for experiment in experiments} == set(axes["class_weights"])
+    assert whole_paths(sampled, resolver()) == {"early_stop", "model.freeze"}
+
+
 def test_every_listed_trial_is_returned_checked():
     experiments = check(
         space(kind="grid", axes={"optimizer.name": ["sgd", "adam"], "epochs": [1, 2]})

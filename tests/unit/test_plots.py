@@ -10,7 +10,7 @@ from orchestrator.results import plots
 from orchestrator.results.study_fold import fold
 from tests.unit.fake_study import epoch, head, hostile, mixed, scored, trial
 
-STUDY_PLOTS = [plots.learning_curves, plots.experiments, plots.confusion]
+STUDY_PLOTS = [plots.learning_curves, plots.winner_curve, plots.experiments, plots.confusion]
 
 
 def ink(path):
@@ -81,6 +81,15 @@ def test_one_training_is_drawn_from_its_first_epoch_on(num_epochs, tmp_path):
 
 def test_a_training_without_epochs_is_not_drawn(tmp_path):
     assert not plots.learning_curve([], tmp_path / "a.png")
+
+
+def test_the_winners_curve_is_that_of_its_training_under_the_studys_name(tmp_path):
+    view = fold(scored([0.3, 0.5]))
+    winner = [{**p.metrics, "epoch": p.epoch} for p in view.winner.curve]
+    assert plots.winner_curve(view, tmp_path / "a.png")
+    assert plots.learning_curve(winner, tmp_path / "b.png")
+    with Image.open(tmp_path / "a.png") as titled, Image.open(tmp_path / "b.png") as plain:
+        assert titled.height > plain.height
 
 
 def test_equal_studies_make_equal_files(tmp_path):

@@ -14,6 +14,7 @@ from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Space
 from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
+from orchestrator.training.early_stop import last_epoch
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
@@ -31,6 +32,19 @@ TPE = {
         "optimizer.name": ["sgd", "adam"],
         "optimizer.lr": [0.1, 0.2],  # few, so that lineages are extended again and again
         "epochs": {"low": 1, "high": 5},
+    },
+}
+PATIENT = {
+    "kind": "grid",
+    "axes": {"optimizer.lr": [0.1, 0.2, 0.3], "epochs": [3, 9], "early_stop": [1, 2, 0, 3]},
+}
+PATIENT_TPE = {
+    "kind": "tpe",
+    "trials": 16,
+    "axes": {
+        "optimizer.lr": [0.1, 0.2],
+        "epochs": {"low": 1, "high": 9},
+        "early_stop": {"low": 0, "high": 3},
     },
 }
 DIVERGED = Failure("loss: must be finite", "Traceback ...", retry=False)
@@ -72,12 +86,13 @@ class FakeSlot:
     world: World
     leg: Leg | None = None
     found: deque = field(default_factory=deque)
+    scores: list = field(default_factory=list)
     done: bool = False
 
     def take(self, leg: Leg) -> None:
         assert leg.lineage not in self.world.busy, "a lineage in two slots at once"
         self.world.busy.add(leg.lineage)
-        self.leg, self.done = leg, False
+        self.leg, self.done, self.scores = leg, False, list(leg.scores)
         known, trained = leg.known_epoch, self.world.checkpoints.get(leg.lineage, 0)
         self.found = deque(range(known + 1, trained + 1))
 
@@ -88,8 +103,10 @@ class FakeSlot:
             self.leave(study, DIVERGED)
         else:
             epoch = self.found.popleft() if self.found else self.world.checkpoints[self.leg.lineage]
-            self.done = epoch >= self.leg.last_epoch
-            study.record_epoch(self.leg.lineage, figures(self.leg.lineage, epoch), self.name)
+            metrics = figures(self.leg.lineage, epoch)
+            self.scores.append(metrics["val_macro_f1"])
+            self.done = epoch >= max(last_epoch(self.scores, *end) for end in self.leg.ends)
+            study.record_epoch(self.leg.lineage, metrics, self.name)
 
     def leave(self, study: Study, failure: Failure | None = None) -> None:
         lineage, self.leg = self.leg.lineage, None
@@ -195,14 +212,21 @@ def assert_consistent(folder: Path, world: World) -> None:
     assert len(known) == len(records(folder, "epoch")), "an epoch is recorded once"
     for number, end in last_end.items():
         if end["state"] == "finished":
-            lineage, epoch = trials[number]["lineage"], trials[number]["epochs"]
+            lineage, epoch = trials[number]["lineage"], end_of(trials[number])
             assert end["epoch"] == epoch
             assert {"epoch": epoch, **known[lineage, epoch]} == figures(lineage, epoch)
     assert set(world.trained.values()) == {1}, "no finished epoch is trained again"
     wanted = Counter()
     for record in trials.values():
-        wanted[record["lineage"]] = max(wanted[record["lineage"]], record["epochs"])
+        wanted[record["lineage"]] = max(wanted[record["lineage"]], end_of(record))
     assert all(epoch <= wanted[lineage] for lineage, epoch in world.trained)
+
+
+def end_of(trial: dict) -> int:
+    """The epoch with which a trial must end: scores are known before anybody trains."""
+    epochs = range(1, trial["epochs"] + 1)
+    scores = [figures(trial["lineage"], epoch)["val_macro_f1"] for epoch in epochs]
+    return last_epoch(scores, trial["epochs"], trial["early_stop"])
 
 
 @pytest.fixture(autouse=True)
@@ -320,6 +344,82 @@ def test_sampled_studies_share_and_extend_lineages(seed, num_slots, tmp_path):
     assert len(records(tmp_path, "trial")) == TPE["trials"]
     lineages = {record["lineage"] for record in records(tmp_path, "trial")}
     assert len(lineages) <= 4 < TPE["trials"]
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_trials_that_stop_early_share_what_they_need_and_no_more(seed, tmp_path):
+    world = World()
+    Driver(space(PATIENT), tmp_path, world, seed).run()
+    assert_consistent(tmp_path, world)
+    trials = {record["trial"]: record for record in records(tmp_path, "trial")}
+    ends = records(tmp_path, "end")
+    early = [end for end in ends if end["epoch"] < trials[end["trial"]]["epochs"]]
+    assert len(trials) == 24
+    assert len({trial["lineage"] for trial in trials.values()}) == 3
+    assert len(early) > 4
+    assert all(trials[end["trial"]]["early_stop"] for end in early)
+
+
+@pytest.mark.parametrize("content", [PATIENT, PATIENT_TPE], ids=["grid", "tpe"])
+@pytest.mark.parametrize("seed", range(6))
+def test_kills_and_lost_slots_do_not_move_the_epoch_at_which_a_trial_stops(content, seed, tmp_path):
+    chance, world = random.Random(seed), World()
+    for life in range(MOST_LIVES):
+        driver = Driver(space(content), tmp_path, world, chance.random(), num_slots=3)
+        if life < 12:
+            driver.dies_after, driver.loses = chance.randint(1, 12), chance.randint(0, 2)
+        try:
+            driver.run()
+        except Killed:
+            continue
+        if not fold(read_records(tmp_path / LEDGER)).count("failed"):
+            break
+    assert_consistent(tmp_path, world)
+
+
+def test_only_as_many_epochs_are_trained_as_the_most_patient_trial_needs(tmp_path):
+    world = World()
+    rows = [{"epochs": 9, "early_stop": 1}, {"epochs": 5, "early_stop": 2}]
+    Driver(space({"kind": "rows", "rows": rows}), tmp_path, world).run()
+    trials = records(tmp_path, "trial")
+    assert len(world.trained) == max(map(end_of, trials)) < 9
+
+
+def test_what_a_sampler_is_told_of_a_trial_that_stopped_early_is_its_last_score(tmp_path):
+    Driver(space(PATIENT_TPE), tmp_path, World(), num_slots=1).run()
+    trials = {record["trial"]: record for record in records(tmp_path, "trial")}
+    told = {past.number: past.score for past in past_trials(read_records(tmp_path / LEDGER))}
+    assert len(told) == 16
+    for number, trial in trials.items():
+        assert told[number] == figures(trial["lineage"], end_of(trial))["val_macro_f1"]
+
+
+def test_a_study_that_was_recorded_before_fields_were_added_goes_on(tmp_path):
+    """Its keys are those of the first version, its trials know nothing of `early_stop`."""
+    old = {"optimizer.name": "sgd"}
+    lineage = "1868841584cf"
+    figures_of = {key: value for key, value in figures(lineage, 1).items() if key != "epoch"}
+    ended = {"record": "end", "trial": 0, "state": "finished", "epoch": 1, "error": ""}
+    with Ledger(tmp_path) as ledger:
+        ledger.append(fake_study.head())
+        for number in (0, 1):
+            trial = fake_study.trial(number, lineage, number + 1, old)
+            ledger.append({**trial, "values": {**old, "epochs": number + 1}})
+        ledger.append({"record": "epoch", "lineage": lineage, "epoch": 1, "metrics": figures_of})
+        ledger.append({**ended, "checkpoint": ""})
+    world = World(checkpoints={lineage: 1})
+    rows = [{**old, "epochs": epochs} for epochs in (1, 2, 3)]
+    Driver(space({"kind": "rows", "rows": rows}), tmp_path, world).run()
+    assert sorted(world.trained) == [(lineage, 2), (lineage, 3)]
+    assert fold(read_records(tmp_path / LEDGER)).count("finished") == 3
+
+
+def test_a_study_whose_trials_would_now_stop_elsewhere_is_refused(tmp_path):
+    Driver(space(GRID), tmp_path, World()).run()
+    for given in ({"early_stop": 2}, {"schedule": "cosine"}):
+        other = Resolver("mine", given, "d" * 64)
+        with pytest.raises(ConfigError, match="study: must hold the same"):
+            resume(read_records(tmp_path / LEDGER), StudyState((2,)), other.trial)
 
 
 def lineages_by_longest(folder: Path) -> list[str]:

@@ -1,0 +1,62 @@
+"""A model and an experiment into a `Training`: what is frozen, the loss, the optimizer, DDP.
+
+WORKER. All workers call it together: where classes are weighted it counts rows over all of them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from orchestrator.config.experiment import Experiment
+from orchestrator.ingest.shard import Shard
+from orchestrator.training.augmentation import AugmentationPlan
+from orchestrator.training.epochs import Training, replicate
+from orchestrator.training.loss import Loss, class_counts, class_weights
+from orchestrator.training.optimizers import build_optimizer
+from orchestrator.training.phase_clock import phase_clock
+from orchestrator.training.precision import Precision
+from orchestrator.training.schedule import Schedule
+
+
+def build_training(
+    experiment: Experiment,
+    model: nn.Module,
+    precision: Precision,
+    device: torch.device,
+    shard: Shard,
+    num_classes: int,
+) -> Training:
+    """The state before the first epoch.
+
+    Args:
+        experiment: what is asked for.
+        model: on the device, in the memory layout of `precision`, its layers frozen already.
+        precision: as all workers agreed on it.
+        device: where it is trained.
+        shard: this worker's rows of the training split, by whose classes rows are weighted.
+        num_classes: classes of the data set.
+    """
+    return Training(
+        model=model,
+        replica=replicate(model, device),
+        optimizer=build_optimizer(experiment.optimizer, model.parameters()),
+        augmentation=AugmentationPlan(**experiment.augmentation.model_dump()),
+        precision=precision,
+        device=device,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        loss=_loss(experiment, device, shard, num_classes),
+        schedule=Schedule(experiment.schedule, experiment.warmup_epochs, experiment.epochs),
+        gradient_clip=experiment.gradient_clip,
+        clock=phase_clock(device),
+    )
+
+
+def _loss(experiment: Experiment, device: torch.device, shard: Shard, num_classes: int) -> Loss:
+    if experiment.class_weights == "none":
+        return Loss(experiment.label_smoothing)
+    weights_K = class_weights(experiment.class_weights, class_counts(shard, num_classes))
+    on_device = torch.from_numpy(weights_K.astype(np.float32)).to(device)
+    return Loss(experiment.label_smoothing, on_device)

@@ -1,0 +1,69 @@
+"""A slot ends its leg where the last of its trials ends."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.validate import to_dict
+from orchestrator.tuning.lineages import Leg
+from orchestrator.tuning.slot import Slot, leg_config
+
+
+class Run:
+    """A warm run whose epochs have these scores."""
+
+    def __init__(self, scores: list[float]) -> None:
+        self._scores = scores
+
+    def take(self, task, known_epoch: int) -> None:
+        self.task, self._epoch = task, known_epoch
+
+    def next_epoch(self) -> dict:
+        self._epoch += 1
+        return {"epoch": self._epoch, "val_macro_f1": self._scores[self._epoch - 1]}
+
+
+def steps(scores: list[float], *ends: tuple[int, int], known: int = 0) -> list[dict]:
+    """The results of a leg for these trials, of which some epochs are known."""
+    leg = Leg(
+        lineage="a",
+        experiment=to_dict(Experiment()),
+        known_epoch=known,
+        scores=tuple(scores[:known]),
+        last_epoch=max(epochs for epochs, _ in ends),
+        ends=ends,
+        milestones=(1,),
+    )
+    slot = Slot.__new__(Slot)  # without Tune's own beginnings
+    slot._run = Run(scores)
+    slot.reset_config(leg_config(leg, Path("study")))
+    assert slot._run.task.ends == ends
+    results = [slot.step()]
+    while not results[-1]["done"]:
+        results.append(slot.step())
+    return results
+
+
+SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.6, 0.6, 0.6, 0.6]
+
+
+@pytest.mark.parametrize(
+    ("ends", "last"),
+    [
+        ([(5, 0)], 5),
+        ([(9, 2)], 4),
+        ([(9, 2), (6, 0)], 6),
+        ([(3, 0), (9, 1)], 3),
+        ([(9, 1), (9, 3)], 5),
+    ],
+)
+def test_a_leg_goes_on_until_each_of_its_trials_has_ended(ends, last):
+    results = steps(SCORES, *ends)
+    assert [result["epoch"] for result in results] == list(range(1, last + 1))
+    assert json.loads(results[-1]["metrics"])["val_macro_f1"] == SCORES[last - 1]
+
+
+def test_patience_counts_the_epochs_that_were_known_before():
+    assert [result["epoch"] for result in steps(SCORES, (9, 2), known=3)] == [4]

@@ -1,0 +1,56 @@
+import io
+
+from orchestrator.config.experiment import Experiment
+from orchestrator.results.live import LiveBoard
+from orchestrator.results.study_screen import StudyScreen
+from tests.unit.fake_study import end, epoch, head, trial
+
+
+class Shown:
+    """Notes what TensorBoard and the samples are asked to show."""
+
+    def __init__(self):
+        self.views = []
+        self.samples = []
+
+    def show(self, *asked):
+        (self.views if len(asked) == 1 else self.samples).append(asked)
+
+
+def screen(shown):
+    return StudyScreen(
+        LiveBoard(io.StringIO()), shown, shown, lambda values: Experiment(seed=int(values["seed"]))
+    )
+
+
+def announced(number):
+    return trial(number, f"l{number}", values={"seed": number})
+
+
+def test_tensorboard_is_shown_what_changes_a_curve_and_nothing_else():
+    shown = Shown()
+    seen = screen(shown)
+    seen.begin([], head())
+    seen.show(announced(0))
+    assert shown.views == []
+    seen.show(epoch("l0", 1, 0.1))
+    seen.show(end(0, at=1))
+    assert [view.trials[0].state for (view,) in shown.views] == ["running", "finished"]
+
+
+def test_samples_are_those_of_each_trial_of_earlier_commands_too():
+    shown = Shown()
+    seen = screen(shown)
+    seen.begin([head(), announced(0)], head())
+    seen.show(announced(1))
+    assert [(number, asked.seed) for number, asked in shown.samples] == [(0, 0), (1, 1)]
+
+
+def test_only_epochs_of_this_command_count_as_time():
+    seen = screen(Shown())
+    seen.begin([head(), announced(0), epoch("l0", 1, 0.1)], head())
+    assert seen.trained_s() == {}
+    for number in (2, 3):
+        seen.show(epoch("l0", number, 0.2))
+    assert seen.trained_s() == {"train": 8.0, "evaluate": 2.0, "checkpoint": 1.0}
+    assert seen.view().epochs_trained == 3

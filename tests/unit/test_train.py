@@ -1,0 +1,129 @@
+"""The command `train` without Ray: when it ends, what it says, and which run folders it goes on with."""
+
+import pytest
+import yaml
+
+from orchestrator import train
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.validate import to_dict, validate
+
+SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.6, 0.7]
+
+
+class Steady:
+    """A run whose epochs have these scores, some of them trained before."""
+
+    def __init__(self, trained: int = 0, class_weights=None) -> None:
+        self._done = 0
+        self._begun = {
+            "history": [{}] * trained,
+            "weights": "from scratch",
+            "precision": "fp32",
+            "parameters": {"trainable": 1234, "frozen": 56},
+            "class_weights": class_weights,
+        }
+
+    def begin(self) -> dict:
+        return self._begun
+
+    def next_epoch(self) -> dict:
+        self._done += 1
+        names = ("train_loss", "train_macro_f1", "val_loss", "val_accuracy", "images_per_s")
+        score = SCORES[self._done - 1]
+        interval = {"val_macro_f1_low": 0.0, "val_macro_f1_high": 1.0}
+        return {"epoch": self._done, "val_macro_f1": score, **interval, **dict.fromkeys(names, 1.0)}
+
+
+class Board:
+    """In place of TensorBoard."""
+
+    def show_training(self, history, classes) -> None:
+        """Nothing is drawn."""
+
+
+def experiment(**values) -> Experiment:
+    return validate(Experiment, ("a test", values))
+
+
+def trained(steady: Steady, folder, **values) -> list[float]:
+    history = train._epochs(steady, experiment(**values), ("anger", "fear"), folder, Board())
+    return [metrics["val_macro_f1"] for metrics in history]
+
+
+@pytest.mark.parametrize(
+    ("values", "last"),
+    [
+        ({"epochs": 6}, 6),
+        ({"epochs": 6, "early_stop": 2}, 4),
+        ({"epochs": 6, "early_stop": 3}, 5),
+        ({"epochs": 3, "early_stop": 2}, 3),
+        ({"epochs": 6, "early_stop": 4}, 6),
+    ],
+)
+@pytest.mark.parametrize("before", [0, 2])
+def test_it_ends_with_its_epochs_or_where_patience_ends_it(values, last, before, tmp_path):
+    assert trained(Steady(before), tmp_path, **values) == SCORES[:last]
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == last
+
+
+def test_epochs_that_are_trained_already_are_reported_whatever_is_asked(tmp_path):
+    assert trained(Steady(6), tmp_path, epochs=3, early_stop=1) == SCORES[:6]
+
+
+def test_parameters_and_row_weights_are_said(tmp_path, capsys):
+    trained(Steady(class_weights=[0.5, 1.5]), tmp_path, epochs=1)
+    said = capsys.readouterr().out
+    assert "parameters  1,234 trainable, 56 frozen\n" in said
+    assert "row weight  anger 0.5, fear 1.5\n" in said
+
+
+def closing(of: Experiment, num_epochs: int, tmp_path) -> str:
+    history = [{"epoch": n, "val_macro_f1": s} for n, s in enumerate(SCORES[:num_epochs], 1)]
+    return "\n".join(train._closing(tmp_path / "run", of, history))
+
+
+def test_a_training_that_stopped_early_says_so_and_how_to_go_on(tmp_path):
+    said = closing(experiment(epochs=6, early_stop=2), 4, tmp_path)
+    assert "stopped     after epoch 4 of 6: no better validation macro-F1 for 2 epochs" in said
+    assert "name=run early_stop=0 --epochs 14" in said
+
+
+def test_what_is_next_after_cosine_is_a_training_of_its_own(tmp_path):
+    said = closing(experiment(epochs=4, schedule="cosine"), 4, tmp_path)
+    assert "stopped" not in said
+    assert "name=run" not in said
+
+
+def written(folder, **values) -> Experiment:
+    train._write_facts(folder, experiment(**values))
+    return experiment(**values)
+
+
+def test_a_run_folder_goes_on_with_other_epochs_and_patience(tmp_path):
+    written(tmp_path, epochs=3)
+    written(tmp_path, epochs=9, early_stop=2)
+    assert yaml.safe_load((tmp_path / "config.yaml").read_text())["epochs"] == 9
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"seed": 1}, {"seed": 2}),
+        ({"epochs": 3}, {"epochs": 3, "schedule": "cosine"}),
+        ({"epochs": 3, "schedule": "cosine"}, {"epochs": 4, "schedule": "cosine"}),
+        ({}, {"label_smoothing": 0.1}),
+    ],
+)
+def test_a_run_folder_of_another_training_is_refused(first, second, tmp_path):
+    written(tmp_path, **first)
+    with pytest.raises(ConfigError, match=r"name: must be a new run folder .* Choose another name"):
+        written(tmp_path, **second)
+
+
+def test_a_run_folder_that_was_written_before_fields_were_added_goes_on(tmp_path):
+    old = to_dict(experiment(epochs=3))
+    for field in ("schedule", "warmup_epochs", "label_smoothing", "class_weights", "early_stop"):
+        del old[field]
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
+    written(tmp_path, epochs=4)
