@@ -13,6 +13,9 @@ LEVELS = {
     "ray.data._internal.execution.streaming_executor": logging.WARNING,
     # Says that progress bars are off, which is what we asked for.
     "ray.data._internal.progress": logging.ERROR,
+    # The trace of an error that is raised to us as well: we say it, or it traces back.
+    "ray.data.exceptions": logging.CRITICAL,
+    "ray.data._internal.execution.streaming_executor_state": logging.CRITICAL,
     # Misses result.json of each leg: the ledger is the record, Tune's own files are off.
     "ray.tune.analysis.experiment_analysis": logging.ERROR,
     # After Ctrl-C it advises Tuner.restore; here the same command goes on from the ledger.

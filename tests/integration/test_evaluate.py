@@ -14,7 +14,7 @@ from orchestrator.evaluate import main
 from orchestrator.ingest.dataset import open_dataset, read_split_index
 from orchestrator.ingest.pixels import images_of
 from tests.unit.prepared_set import write_set
-from tests.unit.trained_run import small_model, write_run
+from tests.unit.trained_run import Dying, small_model, write_run
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -80,19 +80,22 @@ def _figures_are_those_of_scikit_learn(out, found, labels):
     assert said["data"]["is_what_the_run_was_trained_on"] is True
 
 
-def test_another_set_is_measured_whole_and_what_the_run_has_seen_of_it_is_said(
-    run, tmp_path, capsys
+def test_another_set_is_measured_whole_though_a_process_dies_and_what_was_seen_is_said(
+    dataset, run, tmp_path, capsys, monkeypatch
 ):
     production = open_dataset(write_set(tmp_path / "production", rows=90, image_px=32))
+    network = Dying(small_model(dataset), tmp_path / "died")
+    monkeypatch.setattr("orchestrator.evaluation_job.build_network", lambda *_, **__: network)
     given = [f"checkpoint={run}/checkpoints/best/epoch-0002", f"data.path={production.root}"]
-    assert main([*given, "split=all", f"out={tmp_path / 'out'}"]) == 0
+    assert main([*given, "split=all", "batch_size=16", f"out={tmp_path / 'out'}"]) == 0
+    assert (tmp_path / "died").exists()
     table = pq.read_table(tmp_path / "out" / "predictions.parquet")
     assert table["row_id"].to_pylist() == list(range(90))
     found = np.column_stack([table[f"p_{name}"] for name in production.classes])
     np.testing.assert_allclose(found, plain_loop(production, range(90)), atol=TOLERANCE)
     said = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert said["data"]["is_what_the_run_was_trained_on"] is False
-    assert said["calibration"]["fitted_on_validation_rows"] > 0
+    assert said["calibration"]["fitted_on_validation_rows"] == 48
     # The made-up videos of both sets have the same names.
     assert "whose name is in the training split" in capsys.readouterr().out
 

@@ -1,0 +1,108 @@
+"""Which checkpoint a folder means: itself, the best of a run, or the winner of a study.
+
+DRIVER. Imports neither torch nor ray; looks at names only, and reads a study's ledger. Whether
+the checkpoint is whole and unchanged is found out when it is opened (`inference/stored_model`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.config.errors import ConfigError
+from orchestrator.results.leaderboard_cells import values_text, varied_paths
+from orchestrator.results.printable import one_line
+from orchestrator.results.study_fold import fold
+from orchestrator.results.study_view import TrialRow
+from orchestrator.tuning.ledger import LEDGER, read_records
+
+MARKER = "state.json"
+CONFIG = "config.yaml"
+CHECKPOINTS = "checkpoints"
+LEVELS = 4
+"""A study's checkpoint lies that deep: lineages/<key>/milestones/epoch-0012."""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The checkpoint that was taken.
+
+    Attributes:
+        folder: of the checkpoint.
+        words: what it is, to be shown.
+        home: folder of its run or study; the folder above it where it has none.
+        label: tells it from the checkpoint that `home` itself means; "" for that one.
+    """
+
+    folder: Path
+    words: str
+    home: Path
+    label: str = ""
+
+
+def choose(place: str) -> Choice:
+    """The checkpoint that a folder means.
+
+    Raises:
+        ConfigError: there is none.
+        LedgerError: the study's ledger is damaged.
+    """
+    folder = Path(place).expanduser().absolute()
+    if (folder / MARKER).is_file():
+        return _itself(folder)
+    if (folder / LEDGER).is_file():
+        return _winner(folder)
+    if (folder / CHECKPOINTS).is_dir():
+        return _of_run(folder)
+    raise ConfigError(
+        f"checkpoint: must be a checkpoint (a folder with {MARKER}), a run folder of `train` or a "
+        f"study folder of `ablate`; got {place!r}. The commands print it as they end"
+    )
+
+
+def _itself(folder: Path) -> Choice:
+    above = list(folder.parents)[:LEVELS]
+    home = next((path for path in above if _is_home(path)), folder.parent)
+    parts = [part for part in folder.relative_to(home).parts if part != CHECKPOINTS]
+    words = f"the checkpoint named, {one_line('/'.join(parts))}"
+    return Choice(folder, words, home, "-".join(parts))
+
+
+def _is_home(folder: Path) -> bool:
+    return (folder / LEDGER).is_file() or (folder / CONFIG).is_file()
+
+
+def _of_run(folder: Path) -> Choice:
+    """The best epoch; the last one where a run was stopped before it wrote any as best."""
+    for kind in ("best", "last"):
+        whole = sorted(path.parent for path in (folder / CHECKPOINTS / kind).glob(f"*/{MARKER}"))
+        if whole:
+            return Choice(whole[-1], f"the {kind} of run {one_line(folder.name)}", folder)
+    raise ConfigError(
+        f"checkpoint: the run must have a finished epoch; {folder} has none. Train it first"
+    )
+
+
+def _winner(folder: Path) -> Choice:
+    view = fold(read_records(folder / LEDGER))
+    row = view.winner
+    if row is None:
+        raise ConfigError(
+            f"checkpoint: the study must have a finished trial; {folder} has none. Let it finish, "
+            "or name a checkpoint below its lineages"
+        )
+    values = values_text(row, varied_paths(view))
+    words = f"the winner of study {one_line(view.name)}: trial {row.trial}"
+    return Choice(_checkpoint_of(row, folder), f"{words} ({values})" if values else words, folder)
+
+
+def _checkpoint_of(row: TrialRow, study: Path) -> Path:
+    """The ledger is input: what it names must lie in the study's own folder."""
+    folder = study / row.checkpoint
+    inside = folder.resolve().is_relative_to(study.resolve())
+    if not row.checkpoint or not inside or not (folder / MARKER).is_file():
+        raise ConfigError(
+            f"checkpoint: the winner, trial {row.trial}, must have its checkpoint in {study}; got "
+            f"{one_line(row.checkpoint, 80) or 'none'!r}. Run the study again, or name another one"
+        )
+    return folder

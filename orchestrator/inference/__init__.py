@@ -1,0 +1,1 @@
+"""A trained model and rows of a data set in, probabilities out, on as many nodes as there are."""
