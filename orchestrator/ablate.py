@@ -152,9 +152,9 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
         view = screen.view()
         tensorboard.show(view)
     write_all(view, job.folder)
-    write_page(job.folder)
     closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
     print("", text_table(view), "", *times, *closing, sep="\n")
+    write_page(job.folder)  # last: it is the one thing here that can be made again by itself
     return _exit_status(view)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import LeaderboardConfig
 from orchestrator.config.errors import ConfigError
+from orchestrator.dashboard.page import write_page
 from orchestrator.results.leaderboard_tables import csv_table, json_document, markdown, text_table
 from orchestrator.results.study_fold import fold
 from orchestrator.tuning.ledger import LEDGER, read_records
@@ -21,6 +22,7 @@ DESCRIPTION = "Shows the leaderboard of a study, finished or not, from its ledge
 EXAMPLES = (
     f"{COMMAND} study=runs/quickstart-1a2b3c4d",
     f"{COMMAND} study=runs/paper-1a2b3c4d format=csv > paper.csv",
+    f"{COMMAND} study=runs/paper-1a2b3c4d format=html",
 )
 RENDER = {"table": text_table, "markdown": markdown, "csv": csv_table, "json": json_document}
 
@@ -36,6 +38,9 @@ def main(argv: Sequence[str]) -> int:
             f"study: must be the folder of a study, with a {LEDGER}; got {config.study!r}. "
             "`ablate` prints it in its plan"
         )
+    if config.format == "html":
+        print(write_page(ledger.parent))
+        return 0
     print(RENDER[config.format](fold(read_records(ledger))))
     return 0
 

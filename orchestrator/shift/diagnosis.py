@@ -2,7 +2,8 @@
 
 `verdict` says how the tests add up to words. What production's labels say is kept apart from what
 is known without them: labels, where there are any, check the rest. Chance is always that of
-drawing other videos.
+drawing other videos; one that is in both sets is taken for two, which errs on the side of finding
+nothing.
 """
 
 from __future__ import annotations

@@ -1,0 +1,152 @@
+"""The studies of a folder, read as their ledgers grow. PURE: reads files and nothing else.
+
+A study is a folder with a ledger in it; links are not followed, so that no name leads elsewhere.
+What a ledger holds is read once: each look reads only what was added since the last one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.config.errors import OrchestratorError
+from orchestrator.dashboard.importance import importance_of
+from orchestrator.dashboard.snapshot import Importance, Snapshot, StudyFeed, shown
+from orchestrator.results.study_view import StudyView
+from orchestrator.tuning.ledger import LEDGER
+
+MAX_STUDIES: Final = 100
+"""The newest ones of a folder; the others keep their own pages and files."""
+READ_BYTES: Final = 2**24
+MAX_LINE_BYTES: Final = 2**24
+
+
+class GrowingLedger:
+    """Reads the lines that a ledger has gained since the last look."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._offset = 0
+
+    def new_records(self) -> Iterator[dict[str, Any]]:
+        """Yield the complete records that are new; a torn last line waits for its end.
+
+        Raises:
+            OrchestratorError: a line is no record, or longer than any record is.
+            OSError: the file cannot be read.
+        """
+        while chunk := self._read():
+            whole = chunk.rfind(b"\n") + 1
+            if not whole:
+                if len(chunk) >= MAX_LINE_BYTES:
+                    raise OrchestratorError(
+                        f"{LEDGER}: a line must be shorter than {MAX_LINE_BYTES} bytes; got more. "
+                        "Restore the file"
+                    )
+                return
+            self._offset += whole
+            for line in chunk[:whole].splitlines():
+                yield _record(line)
+
+    def _read(self) -> bytes:
+        if not self._path.is_file() or self._path.stat().st_size <= self._offset:
+            return b""
+        with self._path.open("rb") as file:
+            file.seek(self._offset)
+            return file.read(READ_BYTES)
+
+
+@dataclass
+class WatchedStudy:
+    """One study as it grows, with its newest snapshot.
+
+    Attributes:
+        problem: why its ledger cannot be read, "" if it can.
+        importance: computed by whoever has the time (`work_out_importance`).
+    """
+
+    folder: Path
+    ledger: GrowingLedger
+    feed: StudyFeed = field(default_factory=StudyFeed)
+    snapshot: Snapshot | None = None
+    view: StudyView | None = None
+    problem: str = ""
+    importance: Importance | None = None
+    _num_weighed: int = 0
+
+    def look(self) -> bool:
+        """Take in what is new; returns whether anything is."""
+        if self.problem:
+            return False
+        try:
+            records = list(self.ledger.new_records())
+            self.feed.add(records)
+            if records or self.snapshot is None:
+                self._take_picture()
+        # Anything can stand in a ledger, and one damaged study must not hide the others.
+        except Exception as error:  # noqa: BLE001
+            self.problem = shown(f"{type(error).__name__}: {error}", 200)
+            return True
+        return bool(records)
+
+    def work_out_importance(self) -> None:
+        """Weigh the fields anew where enough trials have finished since the last time."""
+        view = self.view
+        if view is None:
+            return
+        num_finished = view.count("finished")
+        if num_finished == self._num_weighed or num_finished < 1.1 * self._num_weighed:
+            return
+        self._num_weighed = num_finished
+        self.importance = importance_of(view)
+
+    def summary(self) -> dict[str, Any]:
+        """A line of the list of studies."""
+        view = self.view
+        best = view.winner.val_macro_f1 if view and view.winner else None
+        return {
+            "study": self.folder.name,
+            "name": shown(self.folder.name),
+            "trials": len(view.trials) if view else 0,
+            "open": view.count("queued") + view.count("running") if view else 0,
+            "best": best,
+            "updated": view.updated if view else "",
+            "problem": self.problem,
+        }
+
+    def show_importance(self) -> None:
+        """Put what was worked out into the snapshot."""
+        if not self.problem:
+            self._take_picture()
+
+    def _take_picture(self) -> None:
+        self.view = self.feed.view()
+        self.snapshot = self.feed.snapshot(self.importance)
+
+
+def study_folders(folder: Path) -> list[Path]:
+    """The folders with a ledger, newest first."""
+    try:
+        entries = [entry for entry in folder.iterdir() if _is_study(entry)]
+        return sorted(entries, key=_last_change, reverse=True)[:MAX_STUDIES]
+    except OSError:
+        return []  # not made yet
+
+
+def _is_study(entry: Path) -> bool:
+    ledger = entry / LEDGER
+    return not entry.is_symlink() and ledger.is_file() and not ledger.is_symlink()
+
+
+def _last_change(entry: Path) -> float:
+    return (entry / LEDGER).stat().st_mtime
+
+
+def _record(line: bytes) -> dict[str, Any]:
+    record = json.loads(line)
+    if not isinstance(record, dict):
+        raise OrchestratorError(f"{LEDGER}: a line must be an object; got {str(record)[:80]!r}")
+    return record

@@ -1,0 +1,222 @@
+"""A study on the dashboard's own pages: Logs, Jobs and Metrics of any Ray cluster. DRIVER.
+
+A thread reads the study's ledger every few seconds, as the page's server does, and brings up to
+date what is there: a file of this node's session logs, the status of the submitted job, and
+gauges. Nothing of it can hold up or end a study: what fails is left alone from then on.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from orchestrator.config.storage import write_atomic
+from orchestrator.dashboard.snapshot import shown, without_home
+from orchestrator.dashboard.study_files import GrowingLedger, WatchedStudy
+from orchestrator.results.leaderboard_cells import score_text
+from orchestrator.results.leaderboard_tables import text_table
+from orchestrator.results.study_view import State, StudyView
+from orchestrator.tuning.ledger import LEDGER
+
+LOOK_EVERY_S: Final = 5.0
+LOG_ROWS: Final = 200
+NO_BREAK_SPACE: Final = "\u00a0"
+JOB_CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+JOB_ID_KEY: Final = "job_submission_id"
+_RUNS: Final = re.compile(r"^ +| {2,}", re.MULTILINE)
+_CLOSE_TIMEOUT_S: Final = 10.0
+_STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "failed")
+
+Surface = Callable[[StudyView], None]
+
+
+@contextmanager
+def shown_in_ray(study_folder: Path, session_logs: str) -> Iterator[None]:
+    """Show a study on Ray's own pages while the context lasts, and its end.
+
+    Args:
+        study_folder: with a ledger, now or later.
+        session_logs: of the node that this process is on; "" = none.
+    """
+    surfaces: list[Surface] = [_Gauges(study_folder.name), _JobStatus(study_folder.name)]
+    if session_logs and Path(session_logs).is_dir():
+        surfaces.append(_Log(Path(session_logs) / f"leaderboard-{study_folder.name}.log"))
+    ended = threading.Event()
+    thread = threading.Thread(
+        target=_keep_up, args=(study_folder, surfaces, ended), name="surfaces", daemon=True
+    )
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(_CLOSE_TIMEOUT_S)
+
+
+def log_text(view: StudyView) -> str:
+    """The leaderboard for the dashboard's log viewer, which takes runs of spaces for one.
+
+    Spaces that align are no-break spaces, so that columns stay columns.
+    """
+    text = without_home(text_table(view, per_class=True, num_rows=LOG_ROWS))
+    return _RUNS.sub(lambda run: NO_BREAK_SPACE * len(run.group()), text)
+
+
+def status_message(view: StudyView) -> str:
+    """One line for the list of jobs."""
+    ended = view.count("finished") + view.count("failed")
+    best = view.winner
+    words = f"{ended} of {len(view.trials)} trials ended"
+    if best is not None:
+        words += f", best so far trial {best.trial}: macro-F1 {score_text(best)}"
+    return words
+
+
+def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> None:
+    """Show the study every few seconds; each surface knows itself whether anything is new to it."""
+    study = WatchedStudy(folder, GrowingLedger(folder / LEDGER))
+    while True:
+        is_last = ended.is_set()  # asked before the look: the last record is looked at too
+        study.look()
+        if study.view is not None and study.view.trials:
+            for surface in list(surfaces):
+                _show(surface, study.view, surfaces)
+        if is_last or study.problem:
+            return
+        ended.wait(LOOK_EVERY_S)
+
+
+def _show(surface: Surface, view: StudyView, surfaces: list[Surface]) -> None:
+    try:
+        surface(view)
+    except Exception:  # noqa: BLE001 - Ray's own interfaces: their absence must be harmless
+        surfaces.remove(surface)
+
+
+class _Log:
+    """A file that the Logs page lists and shows, replaced whole when the study has changed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._written: StudyView | None = None
+
+    def __call__(self, view: StudyView) -> None:
+        if view is not self._written:
+            write_atomic(self._path, log_text(view).encode())
+            self._written = view
+
+
+class _JobStatus:
+    """The status message and metadata of the job that this driver was submitted as.
+
+    Ray has no public way for a job to say how it is; `JobInfoStorageClient` is what its own job
+    manager uses (ray 2.60).
+    """
+
+    def __init__(self, study: str) -> None:
+        self._study = study
+        self._message = ""
+
+    def __call__(self, view: StudyView) -> None:
+        job_id = submitted_job()
+        message = status_message(view)
+        metadata = {"study": shown(self._study), **_figures(view)}
+        if job_id and message != self._message and _put_status(job_id, message, metadata):
+            self._message = message
+
+
+def submitted_job() -> str:
+    """The submission id of the job that this process is the driver of; "" if it is of none."""
+    try:
+        config = json.loads(os.environ.get(JOB_CONFIG, ""))
+        return str(config["metadata"][JOB_ID_KEY])
+    except (ValueError, KeyError, TypeError):
+        return ""
+
+
+def _put_status(job_id: str, message: str, metadata: dict[str, str]) -> bool:
+    """Whether it could be put: Ray calls a job PENDING for a moment after its driver has begun."""
+    import asyncio
+    from dataclasses import replace
+
+    import ray
+    from ray.dashboard.modules.job.common import JobInfoStorageClient, JobStatus
+
+    async def put() -> bool:
+        client = JobInfoStorageClient(ray._private.worker.global_worker.gcs_client)
+        info = await client.get_info(job_id)
+        if info is None or info.status != JobStatus.RUNNING:
+            return False
+        merged = {**(info.metadata or {}), **metadata}
+        await client.put_info(job_id, replace(info, message=message, metadata=merged))
+        return True
+
+    return asyncio.run(put())
+
+
+def _figures(view: StudyView) -> dict[str, str]:
+    best = view.winner
+    return (
+        {} if best is None else {"best_trial": str(best.trial), "best_macro_f1": score_text(best)}
+    )
+
+
+class _Gauges:
+    """What Prometheus can scrape from Ray: scores, losses, speed, epochs and trials by state."""
+
+    def __init__(self, study: str) -> None:
+        self._tags = {"study": shown(study)}
+        self._epochs = 0
+        self._made: dict[str, Any] = {}
+
+    def __call__(self, view: StudyView) -> None:
+        gauges = self._gauges()
+        for name, value in _gauge_values(view).items():
+            gauges[name].set(value, tags=self._tags)
+        for state in _STATES:
+            gauges["fer_trials"].set(view.count(state), tags={**self._tags, "state": state})
+        if view.epochs_trained > self._epochs:
+            gauges["fer_epochs"].inc(view.epochs_trained - self._epochs, tags=self._tags)
+            self._epochs = view.epochs_trained
+
+    def _gauges(self) -> dict[str, Any]:
+        if not self._made:
+            from ray.util.metrics import Counter, Gauge
+
+            one, by_state = ("study",), ("study", "state")
+            self._made = {
+                "fer_best_macro_f1": Gauge(
+                    "fer_best_macro_f1", "Best validation macro-F1 of the finished trials", one
+                ),
+                "fer_best_val_loss": Gauge(
+                    "fer_best_val_loss", "Validation loss of the leading trial, nats", one
+                ),
+                "fer_images_per_s": Gauge(
+                    "fer_images_per_s", "Images a second of the epochs last reported, summed", one
+                ),
+                "fer_epochs_left": Gauge("fer_epochs_left", "Epochs still to be trained", one),
+                "fer_epochs": Counter("fer_epochs", "Epochs trained", one),
+                "fer_trials": Gauge("fer_trials", "Trials by state", by_state),
+            }
+        return self._made
+
+
+def _gauge_values(view: StudyView) -> dict[str, float]:
+    values: dict[str, float] = {"fer_epochs_left": view.epochs_left}
+    best = view.winner
+    if best is not None and best.val_macro_f1 is not None:
+        values["fer_best_macro_f1"] = best.val_macro_f1
+        if "val_loss" in best.metrics:
+            values["fer_best_val_loss"] = best.metrics["val_loss"]
+    values["fer_images_per_s"] = sum(
+        row.metrics.get("images_per_s", 0.0)
+        for row in view.trials
+        if row.state == "running" and not row.shared
+    )
+    return values

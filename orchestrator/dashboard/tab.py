@@ -1,0 +1,144 @@
+"""Starts the server behind the Leaderboard tab, for as long as a private Ray lives. DRIVER."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+from orchestrator.dashboard.page import ROUTE
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+END_TIMEOUT_S: Final = 5.0
+
+
+@dataclass(frozen=True)
+class Tab:
+    """The server behind the tab.
+
+    Attributes:
+        server_url: what the dashboard is to ask first; None where there is no server.
+        tickets: secrets that let a browser in, once each.
+    """
+
+    server_url: str | None
+    tickets: tuple[str, ...] = ()
+
+    def link(self, dashboard_url: str, study: str, *, ticket: int | None = None) -> str:
+        """Where a study's leaderboard is, plain or with a ticket; "" where it is nowhere."""
+        if self.server_url is None or not dashboard_url:
+            return ""
+        name = quote(study, safe="")
+        if ticket is None:
+            return f"{dashboard_url}{ROUTE}#{name}"
+        return f"{dashboard_url}/?ticket={self.tickets[ticket]}&study={name}"
+
+
+@contextmanager
+def serving(folder: Path, *, wanted: bool = True) -> Iterator[Tab]:
+    """Serve the leaderboard of the studies in `folder` while the context lasts.
+
+    A study never ends because of it: where the server cannot start there is no tab.
+
+    Args:
+        folder: which holds study folders; need not exist yet.
+        wanted: False = no server; so too where Ray is up already, and cannot be told of one.
+    """
+    if not wanted or _is_ray_up():
+        yield Tab(None)
+        return
+    tickets = (secrets.token_urlsafe(24), secrets.token_urlsafe(24))
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        process = _start(listening, folder, tickets)
+    # The server's copy is the only one now: when it dies, requests are refused at once.
+    try:
+        yield Tab(f"http://127.0.0.1:{port}", tickets) if process else Tab(None)
+    finally:
+        if process is not None:
+            _end(process)
+
+
+def page_line(tab: Tab, dashboard_url: str, study: str) -> str:
+    """Where the leaderboard is, for the terminal; "" where there is none.
+
+    On a terminal the link has a ticket; a log may be read by others, and has none.
+    """
+    plain = tab.link(dashboard_url, study)
+    if not plain or not sys.stdout.isatty():
+        return plain and f"leaderboard {plain}"
+    ticket = tab.link(dashboard_url, study, ticket=0)
+    return f"leaderboard {ticket}\n            works once in one browser; then {plain}"
+
+
+def open_page(link: str) -> bool:
+    """Open a link where a user sits in front of a desktop; returns whether that was tried."""
+    has_desktop = sys.platform == "darwin" or any(
+        os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY")
+    )
+    if not link or not sys.stdout.isatty() or not has_desktop:
+        return False
+    try:
+        return webbrowser.open(link)
+    except (webbrowser.Error, OSError):
+        return False
+
+
+def _start(
+    listening: socket.socket, folder: Path, tickets: tuple[str, ...]
+) -> subprocess.Popen[str] | None:
+    """The server's process; what it needs to know goes over a pipe, where nobody else reads."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    orders = {
+        "socket": listening.fileno(),
+        "folder": str(folder.absolute()),
+        "tickets": tickets,
+    }
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchestrator.dashboard.server"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": _auth_mode()},
+            pass_fds=[listening.fileno()],
+            start_new_session=True,  # Ctrl-C is for the study; the server ends with the pipe
+            text=True,
+        )
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(orders) + "\n")
+        process.stdin.flush()
+    except OSError:
+        return None
+    return process
+
+
+def _auth_mode() -> str:
+    """As `cluster.connect` will set it for a Ray that it starts."""
+    default = "" if "ray" in sys.modules else "token"
+    return os.environ.get("RAY_AUTH_MODE", default)
+
+
+def _is_ray_up() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and bool(ray.is_initialized())
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    try:
+        process.stdin.close()
+        process.wait(END_TIMEOUT_S)
+    except (OSError, subprocess.TimeoutExpired):
+        process.kill()
+        process.wait()

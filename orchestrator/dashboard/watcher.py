@@ -1,0 +1,58 @@
+"""Keeps the newest picture of every study of a folder, in threads of its own. DRIVER.
+
+Whoever asks gets what is there and never waits: reading ledgers and weighing fields happens here,
+and a finished picture takes the place of the last one in one step.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Final
+
+from orchestrator.dashboard.study_files import GrowingLedger, WatchedStudy, study_folders
+from orchestrator.tuning.ledger import LEDGER
+
+LOOK_EVERY_S: Final = 1.0
+WEIGH_EVERY_S: Final = 15.0
+
+
+class Watcher:
+    """Watches the studies of a folder from `start` to `stop`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._ended = threading.Event()
+        self.studies: dict[str, WatchedStudy] = {}
+
+    def start(self) -> None:
+        """Begin; the first pictures are there after the first look."""
+        threading.Thread(target=self._watch, name="watcher", daemon=True).start()
+        threading.Thread(target=self._weigh, name="importance", daemon=True).start()
+
+    def stop(self) -> None:
+        """End both threads soon."""
+        self._ended.set()
+
+    def look(self) -> None:
+        """Read what is new in every study."""
+        found = {folder.name: folder for folder in study_folders(self._folder)}
+        new = {name: _watched(found[name]) for name in found if name not in self.studies}
+        # New ones first; the others keep their places, so that a list of them stands still.
+        self.studies = new | {name: s for name, s in self.studies.items() if name in found}
+        for study in self.studies.values():
+            study.look()
+
+    def _watch(self) -> None:
+        while not self._ended.is_set():
+            self.look()
+            self._ended.wait(LOOK_EVERY_S)
+
+    def _weigh(self) -> None:
+        while not self._ended.wait(WEIGH_EVERY_S):
+            for study in list(self.studies.values()):
+                study.work_out_importance()
+
+
+def _watched(folder: Path) -> WatchedStudy:
+    return WatchedStudy(folder, GrowingLedger(folder / LEDGER))

@@ -1,0 +1,159 @@
+"""The Leaderboard tab in the dashboard of a real Ray: who gets in, and what survives its server."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.tuning.ledger import LEDGER
+from tests.integration.headless_browser import dump, needs_browser
+from tests.unit.fake_study import epoch, mixed
+
+pytestmark = pytest.mark.ray
+
+TOKEN = "a-token-of-this-test-that-is-long-enough"
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
+ROOT = Path(__file__).resolve().parents[2]
+CURRENT_WITHIN_S = 5.0
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory) -> Path:
+    runs = tmp_path_factory.mktemp("runs")
+    (runs / "s").mkdir()
+    write(runs, mixed())
+    return runs
+
+
+@pytest.fixture(scope="module")
+def ray_with_tab(runs) -> Iterator[dict]:
+    environment = {**os.environ, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": TOKEN}
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.integration.dashboard_process", str(runs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        cwd=ROOT,
+        env=environment,
+        text=True,
+    ) as process:
+        yield json.loads(process.stdout.readline())
+        process.stdin.close()
+        process.wait(120)
+
+
+def write(runs: Path, records: list[dict]) -> None:
+    with (runs / "s" / LEDGER).open("a") as ledger:
+        ledger.write("".join(json.dumps(record) + "\n" for record in records))
+
+
+def ask(url: str, headers: dict[str, str] = BEARER) -> tuple[int, str]:
+    try:
+        with urllib.request.urlopen(
+            urllib.request.Request(url, headers=headers), timeout=30
+        ) as got:
+            return got.status, got.read().decode()
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, ""
+
+
+def within(limit_s: float, is_so) -> bool:
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if is_so():
+            return True
+        time.sleep(0.1)
+    return False
+
+
+def test_the_page_needs_rays_token_through_the_dashboard_and_past_it(ray_with_tab):
+    for place in (ray_with_tab["dashboard"], ray_with_tab["server"]):
+        for path in ("/leaderboard", "/api/leaderboard/studies", "/api/leaderboard/study?study=s"):
+            assert ask(place + path, {})[0] == 401
+            assert ask(place + path)[0] == 200
+
+
+def test_the_dashboard_answers_the_rest_itself(ray_with_tab):
+    status, text = ask(ray_with_tab["dashboard"] + "/api/version")
+    assert status == 200
+    assert "ray_version" in text
+    assert ask(ray_with_tab["dashboard"] + "/api/version", {})[0] == 401
+    assert ask(ray_with_tab["dashboard"] + "/nothing/of/the/kind")[0] == 404
+
+
+def test_an_epoch_is_on_the_page_within_seconds(ray_with_tab, runs):
+    url = ray_with_tab["dashboard"] + "/api/leaderboard/study?study=s"
+    before = json.loads(ask(url)[1])["epochs"]["done"]
+    write(runs, [epoch("lineage3", 1, 0.4)])
+    assert within(CURRENT_WITHIN_S, lambda: json.loads(ask(url)[1])["epochs"]["done"] == before + 1)
+
+
+def test_the_leaderboard_is_among_the_logs(ray_with_tab):
+    log = Path(ray_with_tab["logs"]) / "leaderboard-s.log"
+    assert within(30, log.is_file)
+    assert "\u00a0" in log.read_text()
+
+
+def test_scores_and_trials_are_among_rays_metrics(ray_with_tab):
+    def scraped() -> str:
+        return ask(ray_with_tab["metrics"])[1]
+
+    assert within(60, lambda: "ray_fer_best_macro_f1{" in scraped())
+    (best,) = [line for line in scraped().split("\n") if line.startswith("ray_fer_best_macro_f1{")]
+    assert 'study="s"' in best
+    assert float(best.split()[-1]) == 0.6
+    assert "ray_fer_epochs_total{" in scraped()
+
+
+def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs):
+    jobs = ray_with_tab["dashboard"] + "/api/jobs/"
+    entrypoint = f"cd {ROOT} && {sys.executable} -m tests.integration.job_of_a_study {runs}"
+    body = json.dumps({"entrypoint": entrypoint, "submission_id": "of-this-test"}).encode()
+    request = urllib.request.Request(jobs, data=body, headers=BEARER)
+
+    def is_submitted() -> bool:
+        try:  # refused until the head's agent is up
+            return bool(urllib.request.urlopen(request, timeout=30).read())
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+
+    assert within(60, is_submitted)
+
+    def job() -> dict:
+        return json.loads(ask(jobs + "of-this-test")[1])
+
+    is_said = within(120, lambda: "best so far trial 0: macro-F1 0.600" in job()["message"])
+    assert is_said, (job(), ask(jobs + "of-this-test/logs"))
+    assert job()["metadata"]["best_trial"] == "0"
+    (runs / "stop").touch()
+    assert within(60, lambda: job()["status"] == "SUCCEEDED")
+
+
+@needs_browser
+def test_a_browser_with_the_link_sees_the_leaderboard_and_then_the_tab(ray_with_tab, tmp_path):
+    page = dump(ray_with_tab["link"], tmp_path / "profile", budget_ms=15_000)
+    assert "0.600 [0.580, 0.620]" in page
+    assert "js-plotly-plot" in page
+    front = dump(ray_with_tab["dashboard"] + "/#/jobs", tmp_path / "profile", budget_ms=15_000)
+    assert re.search(r'<a [^>]*href="/leaderboard"[^>]*>Leaderboard</a>', front)
+    assert "Authentication Token Required" not in front
+
+
+def test_the_dashboard_is_whole_without_our_server(ray_with_tab):
+    """The last test of the module: it ends the server."""
+    os.kill(ray_with_tab["server_pid"], signal.SIGKILL)
+    dashboard = ray_with_tab["dashboard"]
+    assert within(10, lambda: ask(dashboard + "/leaderboard")[0] == 404)
+    assert ask(dashboard + "/")[0] == 200
+    assert "leaderboard-tab" not in ask(dashboard + "/")[1]
+    assert ask(dashboard + "/api/version")[0] == 200

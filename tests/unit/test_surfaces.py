@@ -1,0 +1,110 @@
+import json
+import threading
+
+from orchestrator.dashboard import surfaces
+from orchestrator.dashboard.surfaces import log_text, shown_in_ray, status_message, submitted_job
+from orchestrator.results.study_fold import fold
+from orchestrator.tuning.ledger import LEDGER
+from tests.unit.fake_study import end, epoch, head, mixed, scored, trial
+
+
+def test_columns_of_the_log_are_held_apart_by_no_break_spaces():
+    text = log_text(fold(scored([0.5, 0.25])))
+    assert "  " not in text
+    head_line = next(line for line in text.split("\n") if "macro-F1" in line and "rank" in line)
+    assert "rank\u00a0\u00a0trial" in head_line
+
+
+def test_the_log_names_no_home_folder():
+    records = [head(), trial(0, "l"), epoch("l", 1, 0.5)]
+    text = log_text(fold([*records, end(0, 1, "failed", "lost /home/ada/x")]))
+    assert "lost ~/x" in text
+
+
+def test_the_status_of_a_job_says_how_far_it_is_and_who_leads():
+    assert status_message(fold(mixed())) == (
+        "2 of 4 trials ended, best so far trial 0: macro-F1 0.600 [0.580, 0.620]"
+    )
+    assert status_message(fold([head(), trial(0, "l")])) == "0 of 1 trials ended"
+
+
+def test_a_driver_knows_the_job_it_was_submitted_as(monkeypatch):
+    monkeypatch.setenv(surfaces.JOB_CONFIG, json.dumps({"metadata": {"job_submission_id": "j1"}}))
+    assert submitted_job() == "j1"
+
+
+def test_a_driver_of_no_job_knows_none(monkeypatch):
+    monkeypatch.delenv(surfaces.JOB_CONFIG, raising=False)
+    assert submitted_job() == ""
+    for content in ("[]", "null", '{"metadata": null}', "{"):
+        monkeypatch.setenv(surfaces.JOB_CONFIG, content)
+        assert submitted_job() == ""
+
+
+def only_logs(monkeypatch, *others):
+    """Leaves out what needs a running Ray."""
+    monkeypatch.setattr(surfaces, "_Gauges", lambda study: others[0] if others else _nothing)
+    monkeypatch.setattr(surfaces, "_JobStatus", lambda study: _nothing)
+
+
+def _nothing(view):
+    pass
+
+
+def test_the_log_holds_the_end_of_the_study(tmp_path, monkeypatch):
+    only_logs(monkeypatch)
+    study, logs = tmp_path / "s", tmp_path / "logs"
+    study.mkdir()
+    logs.mkdir()
+    with shown_in_ray(study, str(logs)), (study / LEDGER).open("w") as ledger:
+        for record in mixed():
+            ledger.write(json.dumps(record) + "\n")
+    assert "0.600" in (logs / "leaderboard-s.log").read_text()
+    assert [path.name for path in logs.iterdir()] == ["leaderboard-s.log"]
+
+
+def test_a_node_without_session_logs_gets_none(tmp_path, monkeypatch):
+    only_logs(monkeypatch)
+    (tmp_path / "s").mkdir()
+    with shown_in_ray(tmp_path / "s", str(tmp_path / "none")):
+        pass
+    assert not (tmp_path / "none").exists()
+
+
+def test_what_fails_once_is_left_alone_and_holds_up_nothing_else(tmp_path, monkeypatch):
+    calls, written = [], threading.Event()
+
+    def broken(view):
+        calls.append(view)
+        raise AttributeError("a private interface of Ray that is gone")
+
+    def write(path, text):
+        if b"finished" in text:  # the study's last record
+            written.set()
+
+    only_logs(monkeypatch, broken)
+    monkeypatch.setattr(surfaces, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(surfaces, "write_atomic", write)
+    (tmp_path / "s").mkdir()
+    records = [head(), trial(0, "l"), epoch("l", 1, 0.5), end(0, 1)]
+    with (tmp_path / "s" / LEDGER).open("w") as ledger, shown_in_ray(tmp_path / "s", str(tmp_path)):
+        for record in records:
+            ledger.write(json.dumps(record) + "\n")
+            ledger.flush()
+        assert written.wait(10)
+    assert len(calls) == 1
+
+
+def test_a_status_that_could_not_be_put_is_tried_again(monkeypatch):
+    answers, put = iter([False, True]), []
+
+    def put_status(job, message, metadata):
+        put.append((job, message, metadata["best_trial"]))
+        return next(answers)
+
+    monkeypatch.setenv(surfaces.JOB_CONFIG, json.dumps({"metadata": {"job_submission_id": "j1"}}))
+    monkeypatch.setattr(surfaces, "_put_status", put_status)
+    show, view = surfaces._JobStatus("s"), fold(mixed())
+    for _ in range(3):
+        show(view)
+    assert put == [("j1", status_message(view), "0")] * 2
