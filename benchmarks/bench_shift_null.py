@@ -21,9 +21,9 @@ from benchmarks.simulated_shift import AS_BEFORE, PRODUCTION, REFERENCE, Change,
 from orchestrator.shift.diagnosis import Evidence, answers, gather
 from orchestrator.shift.outputs import Floats, Outputs
 from orchestrator.shift.priors import bbse, em
-from orchestrator.shift.verdict import Verdict
+from orchestrator.shift.verdict import ALPHA, Verdict
 
-LEVEL: Final = 0.05
+LEVELS: Final = np.array([ALPHA, 0.05])
 DESIGNS: Final = {
     "300 and 300 single images": (Videos(300), Videos(300)),
     "60 and 60 videos": (Videos(60, 20), Videos(60, 20)),
@@ -55,14 +55,14 @@ NUM_PRODUCTION: Final = 5000
 def main(num_draws: int = 200) -> None:
     """Prints the three tables."""
     print(describe(), "\n")
-    print("Share of draws with p <= 0.05\n")
+    print(f"Share of draws with p <= {LEVELS[0]} and, in brackets, {LEVELS[1]}\n")
     print("| sets | shift | " + " | ".join(TESTS) + " |\n" + "|---" * (len(TESTS) + 2) + "|")
     verdicts = [
         (design, shift, *run(design, shift, num_draws))
         for design in DESIGNS
         for shift in SITUATIONS
     ]
-    print("\nVerdicts, without and with production's labels\n")
+    print(f"\nVerdicts at {ALPHA}, without and with production's labels\n")
     print("| sets | shift | without labels | with labels |\n|---|---|---|---|")
     for design, shift, without, with_labels in verdicts:
         print(f"| {design} | {shift} | {in_words(without)} | {in_words(with_labels)} |")
@@ -73,16 +73,16 @@ def run(design: str, shift: str, num_draws: int) -> tuple[Counter[Verdict], Coun
     """All draws of one design and situation; prints its row of the first table."""
     without: Counter[Verdict] = Counter()
     with_labels: Counter[Verdict] = Counter()
-    rejected = np.zeros(len(TESTS))
+    rejected = np.zeros((len(TESTS), len(LEVELS)))
     num_draws = round(num_draws * SITUATIONS[shift][2])
     for number in range(num_draws):
         reference, production = sets(design, shift, number)
         evidence = gather(reference, production, seed=number)
-        rejected += np.array(p_values(evidence)) <= LEVEL
+        rejected += np.array(p_values(evidence))[:, None] <= LEVELS
         first, second = answers(evidence)
         without[first.verdict] += 1
         with_labels[(second or first).verdict] += 1
-    shares = " | ".join(f"{share:.3f}" for share in rejected / num_draws)
+    shares = " | ".join(f"{low:.3f} ({high:.3f})" for low, high in rejected / num_draws)
     print(f"| {design} | {shift} | {shares} |", flush=True)
     return without, with_labels
 

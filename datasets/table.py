@@ -21,7 +21,7 @@ from datasets import (
     frame_number,
 )
 from datasets._csv_rows import csv_rows
-from datasets._image_files import problem_with, read_files, utf8
+from datasets._image_files import printable, problem_with, read_files, utf8
 
 NEEDS_SOURCE = True
 
@@ -183,19 +183,27 @@ def _face(
     text = {option: row[place].strip() for option, place in columns.places.items()}
     path = text["path_column"]
     return Face(
-        source=utf8(posixpath.normpath(path)) if path else f"{table.name}:{line}",
-        label=utf8(canonical(text["label_column"])),
-        group=utf8(text.get("group_column", "")),
+        source=printable(utf8(_relative(table.parent, path))) if path else f"{table.name}:{line}",
+        label=printable(utf8(canonical(text["label_column"]))),
+        group=printable(utf8(text.get("group_column", ""))),
         frame=frame_number(text.get("frame_column", "")),
         split=splits.get(text.get("split_column", ""), ""),
         problem=_problem(table.parent, text),
     )
 
 
+def _relative(root: Path, path: str) -> str:
+    """A path below the root, however it was given: where the root lies is nobody's business."""
+    below = posixpath.relpath(path, root) if posixpath.isabs(path) else path
+    return posixpath.normpath(path if below.startswith("../") else below)
+
+
 def _problem(root: Path, text: Mapping[str, str]) -> str:
     """The first thing wrong with a row."""
     if any(utf8(value) != value for value in text.values()):
         return "row is not valid UTF-8"
+    if not all(value.isprintable() for value in text.values()):
+        return "row holds characters that cannot be printed"
     for option in ("path_column", "label_column", "group_column"):
         if not text.get(option, "-"):
             return f"{option.removesuffix('_column')} empty"

@@ -21,6 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
+from datasets._image_files import printable
 from orchestrator.cluster import connect
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import PrepareConfig
@@ -29,7 +32,7 @@ from orchestrator.config.folder import Folder, folder
 from orchestrator.ingest import listing
 from orchestrator.ingest.dataset import PreparedDataset, open_dataset
 from orchestrator.ingest.manifest import FILE_NAME, VERSION, Source
-from orchestrator.results.dataset_tables import summary
+from orchestrator.results.dataset_tables import AUDIT, AUDIT_PAGE, summary
 
 if TYPE_CHECKING:
     from orchestrator.ingest.pixels import Fingerprints
@@ -42,6 +45,9 @@ EXAMPLES = (
     f"{COMMAND} dataset=table source=fer2013 options.split_column=usage drop=[neutral] "
     "out=prepared/fer2013 image_px=48",
 )
+FILE_BYTES = 512 * 2**20
+"""Pixels of a file at most; it takes large images for this to lower `rows_per_file`."""
+
 Say = Callable[[str], None]
 
 
@@ -53,9 +59,10 @@ def main(argv: Sequence[str]) -> int:
     plan = _plan(config)
     if finished := _finished(plan):
         print(f"{plan.out} is finished already; nothing to write.\n")
-        print(summary(finished))
-        return 0
+        return _end(finished, None, again=False)
     print(f"{plan.census.rows:,} rows listed in {plan.recipe.source.name or config.dataset}")
+    if plan.census.passed_over:
+        print(f"{plan.census.passed_over:,} other frames are passed over by every={config.every}")
     with connect(config.address, dashboard=False):
         start = time.monotonic()
         dataset, found = _write(plan, _say)
@@ -77,12 +84,13 @@ def prepare(config: PrepareConfig) -> PreparedDataset:
     return _finished(plan) or _write(plan, _silent)[0]
 
 
-def _end(dataset: PreparedDataset, found: Fingerprints | None) -> int:
-    """Writes the audit's page and says what was done."""
+def _end(dataset: PreparedDataset, found: Fingerprints | None, *, again: bool = True) -> int:
+    """Writes the audit's page, not again where that is not wanted, and says what was done."""
     from orchestrator.results.dataset_audit import write_audit  # imports matplotlib
 
-    with _storage_of(dataset.root):
-        write_audit(dataset, found)
+    if again or (dataset.root / AUDIT).size(AUDIT_PAGE) is None:
+        with _storage_of(dataset.root):
+            write_audit(dataset, found)
     print(summary(dataset))
     return 0
 
@@ -96,6 +104,7 @@ class _Plan:
     recipe: listing.Recipe
     census: listing.Census
     key: str
+    pixels: str
 
 
 def _plan(config: PrepareConfig) -> _Plan:
@@ -111,10 +120,15 @@ def _plan(config: PrepareConfig) -> _Plan:
         max_pixels=config.max_pixels,
     )
     census = listing.census(recipe)
-    decisive = [VERSION, recipe.identity, census.digest, config.fractions, config.sizes]
-    decisive += [config.together, config.seed, config.rows_per_file, config.name]
-    key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
-    return _Plan(config, folder(config.out), recipe, census, key)
+    pixels = _digest([VERSION, recipe.identity, census.digest, config.rows_per_file])
+    key = _digest(
+        [pixels, config.fractions, config.sizes, config.together, config.seed, config.name]
+    )
+    return _Plan(config, folder(config.out), recipe, census, key, pixels)
+
+
+def _digest(decisive: list[object]) -> str:
+    return hashlib.sha256(json.dumps(decisive).encode()).hexdigest()
 
 
 def _finished(plan: _Plan) -> PreparedDataset | None:
@@ -160,7 +174,7 @@ def _storage_of(out: Folder) -> Iterator[None]:
     """Turns what storage complains of into an error a user can act on."""
     try:
         yield
-    except OSError as error:
+    except (OSError, pa.ArrowException) as error:
         raise OrchestratorError(
             f"out: must be there, writable, and have room; got {out}: "
             f"{' '.join(str(error).split())}. Run the same command again when it is: what is "
@@ -175,8 +189,9 @@ def _target(plan: _Plan) -> Target:
     config = plan.config
     return Target(
         out=plan.out,
-        name=config.name or plan.out.name,
+        name=printable(config.name or plan.out.name),
         plan=plan.key,
+        pixels=plan.pixels,
         source=Source(
             adapter=config.dataset,
             name=plan.recipe.source.name,
@@ -188,10 +203,12 @@ def _target(plan: _Plan) -> Target:
         together=Together(config.together),
         seed=config.seed,
         max_bad=config.max_bad,
-        rows_per_file=config.rows_per_file,
+        # A worker holds a file's pixels at once, whatever their size.
+        rows_per_file=min(config.rows_per_file, max(1, FILE_BYTES // (config.image_px**2 * 3))),
         settings={
             "drop": list(plan.recipe.drop),
             "every": config.every,
+            "passed_over": plan.census.passed_over,
             "fractions": list(config.fractions),
             "sizes": list(config.sizes) if config.sizes else None,
             "together": config.together,

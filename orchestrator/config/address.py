@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-SCHEMES = ("s3", "gs", "abfs", "abfss")
+SCHEMES = ("s3", "gs")
 """Object stores that pyarrow knows."""
 
 
@@ -26,9 +26,9 @@ def absolute_address(text: str) -> str:
             f"must be a path or an address of {', '.join(SCHEMES)}; got {scheme}://..."
         )
     bucket = rest.partition("/")[0]
-    if not bucket or "@" in bucket or "?" in rest:
+    if not bucket or "@" in bucket or "?" in rest or "//" in rest:
         raise ValueError(
-            f"must be {scheme}://bucket/folder without credentials or options; got {scheme}://... "
+            f"must be {scheme}://bucket/folder, no credentials, options or empty parts; got {scheme}://... "
             "Put credentials and endpoint into the environment"
         )
     return text.rstrip("/")

@@ -76,7 +76,11 @@ class PrepareConfig(Section):
         ),
     ] = 2048
     max_pixels: Annotated[
-        Count, Field(description="largest image decoded, in pixels (decompression bombs)")
+        Count,
+        Field(
+            description="largest image decoded, in pixels (decompression bombs); the pictures that "
+            "expw and affectnet cut faces from may have 25 million"
+        ),
     ] = 4_000_000
     audit: Annotated[
         Flag, Field(description="audit the finished set in `out` again, and write nothing else")

@@ -10,6 +10,7 @@ Source of the file systems: https://arrow.apache.org/docs/python/filesystems.htm
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import tempfile
@@ -29,6 +30,7 @@ from orchestrator.config.errors import ConfigError
 T = TypeVar("T")
 
 UPLOAD_BYTES = 8 * 2**20
+CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Folder:
     @property
     def filesystem(self) -> fs.FileSystem:
         """What reads and writes it; built once a process, as it cannot travel cheaply."""
-        return _filesystem(self.address.partition("://")[0] if "://" in self.address else "")
+        scheme, found, rest = self.address.partition("://")
+        return _filesystem(scheme, rest.partition("/")[0]) if found else _filesystem("", "")
 
     def __truediv__(self, name: str) -> Folder:
         return Folder(f"{self.address.rstrip('/')}/{name}")
@@ -91,13 +94,20 @@ class Folder:
         with self.open(name) as file:
             return bytes(file.read())
 
-    def put(self, name: str, write: Callable[[Path], T], *, durable: bool = True) -> T:
+    def sha256(self, name: str) -> str:
+        """Digest of a file's content, hexadecimal."""
+        digest = hashlib.sha256()
+        with self.open(name) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                digest.update(chunk)
+        return digest.hexdigest()
+
+    def put(self, name: str, write: Callable[[Path], T]) -> T:
         """Lets a file appear under its name once it is whole.
 
         Args:
             name: Of the file.
             write: Writes it, at a path of this machine; what it returns is returned.
-            durable: Whether to wait until the disk has it: not for what can be made again.
         """
         if self.local is None:
             with tempfile.TemporaryDirectory() as scratch:
@@ -108,8 +118,7 @@ class Folder:
         temporary = self.local / f".{name}.{os.getpid()}.tmp"
         try:
             written = write(temporary)
-            if durable:
-                _to_disk(temporary)
+            _to_disk(temporary)
             temporary.replace(self.local / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -160,17 +169,20 @@ def _to_disk(path: Path) -> None:
 
 
 @lru_cache(maxsize=8)
-def _filesystem(scheme: str) -> fs.FileSystem:
+def _filesystem(scheme: str, bucket: str) -> fs.FileSystem:
     if not scheme:
         return fs.LocalFileSystem()
-    if scheme == "s3":
-        return _s3()
-    return fs.FileSystem.from_uri(f"{scheme}://placeholder")[0]
+    return _s3(bucket) if scheme == "s3" else fs.GcsFileSystem()
 
 
-def _s3() -> fs.FileSystem:
+def _s3(bucket: str) -> fs.FileSystem:
     """AWS, or another server that speaks S3 where the usual variables name one."""
     named = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     return fs.S3FileSystem(
-        endpoint_override=named, connect_timeout=10, request_timeout=60, background_writes=False
+        region=region or (None if named else fs.resolve_s3_region(bucket)),
+        endpoint_override=named,
+        connect_timeout=10,
+        request_timeout=60,
+        background_writes=False,
     )

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import ValidationError
 
@@ -37,6 +38,7 @@ from orchestrator.ingest.manifest import (
     VERSION,
     File,
     Manifest,
+    count,
     index_schema,
     part_schema,
 )
@@ -44,10 +46,11 @@ from orchestrator.ingest.splits import SPLITS
 
 __all__ = ["SPLITS", "PreparedDataset", "SplitIndex", "open_dataset", "read_split_index"]
 
-AGAIN = "Write it again with `python -m orchestrator.prepare`."
+AGAIN = "Delete the folder and write it again with `python -m orchestrator.prepare`."
 MAGIC = b"PAR1"
 MAX_FOOTER_BYTES = 64 * 2**20
 MAX_MANIFEST_BYTES = 64 * 2**20
+MAX_GROUP_BYTES = 64 * 2**20  # of a row group, unpacked: ours have 16 MiB
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,7 @@ class PreparedDataset:
 
     def read(self, columns: Sequence[str]) -> pa.Table:
         """Reads some columns of all rows, no pixels, in the order of `row_id`."""
-        path = self.root.path(INDEX)
-        return pq.read_table(path, columns=list(columns), filesystem=self.root.filesystem)
+        return _read(self.root, INDEX, columns)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,12 +117,14 @@ def open_dataset(place: str | Path | Folder) -> PreparedDataset:
     """
     root = place if isinstance(place, Folder) else folder(place, "data.path")
     try:
-        return _opened(root)
+        dataset = _opened(root)
+        _check_rows(dataset)
     except OSError as error:
         raise DatasetError(
             f"data.path: must be readable; got {root}: {' '.join(str(error).split())}. Check the "
             "address, the network, and the credentials in the environment."
         ) from error
+    return dataset
 
 
 def _opened(root: Folder) -> PreparedDataset:
@@ -168,8 +172,38 @@ def read_split_index(
         listed=table["listed"].to_numpy(),
         splits=np.asarray(table[SPLIT_COLUMN + protocol].to_pylist(), dtype=np.str_),
     )
-    _check_values(dataset, index)
     return index
+
+
+def _check_rows(dataset: PreparedDataset) -> None:
+    """Compares what the index, the files of images and the manifest say of each row."""
+    index = dataset.read(index_schema(dataset.protocols).names)
+    if any(column.null_count for column in index.columns):
+        raise DatasetError(f"{dataset.root / INDEX}: must have a value in each cell. {AGAIN}")
+    _check_values(dataset, index)
+    counted = count(
+        index["label"].to_numpy(),
+        {name: _split_indices(dataset, index, name) for name in dataset.protocols},
+        dataset.classes,
+    )
+    if counted != dataset.counts:
+        raise DatasetError(f"{dataset.root}: counts must be those of the rows. {AGAIN}")
+    columns = ["listed", "label"]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        parts = pool.map(lambda name: _read(dataset.root, name, columns), dataset.files)
+        same = pa.concat_tables([index.select(columns).slice(0, 0), *parts])
+    if not same.equals(index.select(columns)):
+        raise DatasetError(
+            f"{dataset.root}: files of images must have the rows of {INDEX}, in its order. {AGAIN}"
+        )
+
+
+def _read(root: Folder, name: str, columns: Sequence[str]) -> pa.Table:
+    """Reads columns of a checked file; what lies in its pages is still not to be trusted."""
+    try:
+        return pq.read_table(root.path(name), columns=list(columns), filesystem=root.filesystem)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise DatasetError(f"{root / name}: must be readable; got {error!r}. {AGAIN}") from error
 
 
 def check_protocol(
@@ -245,11 +279,26 @@ def _check_file(root: Folder, expected: pa.Schema, file: File) -> None:
         try:
             metadata = pq.read_metadata(opened)
             found = metadata.schema.to_arrow_schema()
-        except (pa.ArrowException, OSError) as error:
-            raise DatasetError(f"{path}: must be a Parquet file; got {error}. {AGAIN}") from error
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            raise DatasetError(f"{path}: must be a Parquet file; got {error!r}. {AGAIN}") from error
     _check_schema(path, expected, found)
+    _check_row_groups(path, expected, metadata)
     if metadata.num_rows != file.rows:
         raise DatasetError(f"{path}: must have {file.rows} rows; got {metadata.num_rows}. {AGAIN}")
+
+
+def _check_row_groups(path: Folder, expected: pa.Schema, metadata: pq.FileMetaData) -> None:
+    """Bounds what a reader unpacks at once: a few bytes can stand for very many equal rows."""
+    pixels = expected.field(0).type
+    width = pixels.byte_width if pa.types.is_fixed_size_binary(pixels) else 0
+    for number in range(metadata.num_row_groups):
+        group = metadata.row_group(number)
+        if group.num_rows > 1 and max(group.num_rows * width, group.total_byte_size) > (
+            MAX_GROUP_BYTES
+        ):
+            raise DatasetError(
+                f"{path}: a row group must have at most {MAX_GROUP_BYTES} bytes; got more. {AGAIN}"
+            )
 
 
 def _check_digest(path: Folder, opened: pa.NativeFile, file: File) -> None:
@@ -301,21 +350,29 @@ def _rows(dataset: PreparedDataset, protocol: str, split: str) -> int:
     return sum(dataset.counts[protocol][split].values())
 
 
-def _check_values(dataset: PreparedDataset, index: SplitIndex) -> None:
+def _check_values(dataset: PreparedDataset, index: pa.Table) -> None:
     """Checks the values that later stages index with."""
-    if not np.array_equal(index.row_ids, np.arange(dataset.num_rows)):
+    labels = index["label"].to_numpy()
+    if not np.array_equal(index["row_id"].to_numpy(), np.arange(dataset.num_rows)):
         raise DatasetError(f"{dataset.root}: row_id must count from 0 over all rows. {AGAIN}")
-    if (np.diff(index.listed) <= 0).any():
+    if (np.diff(index["listed"].to_numpy()) <= 0).any():
         raise DatasetError(f"{dataset.root}: listed must grow from row to row. {AGAIN}")
-    if len(index.labels) and not 0 <= index.labels.min() <= index.labels.max() < len(
-        dataset.classes
-    ):
+    if len(labels) and not 0 <= labels.min() <= labels.max() < len(dataset.classes):
         raise DatasetError(
             f"{dataset.root}: label must be 0..{len(dataset.classes) - 1}; "
-            f"got {index.labels.min()}..{index.labels.max()}. {AGAIN}"
+            f"got {labels.min()}..{labels.max()}. {AGAIN}"
         )
-    strange = set(np.unique(index.splits)) - set(SPLITS)
-    if strange:
+
+
+def _split_indices(
+    dataset: PreparedDataset, index: pa.Table, protocol: str
+) -> npt.NDArray[np.int8]:
+    """The split of each row as an index into `SPLITS`."""
+    names = index[SPLIT_COLUMN + protocol]
+    found = pc.index_in(names, pa.array(SPLITS))
+    if found.null_count:
+        strange = sorted(set(pc.unique(names).to_pylist()) - set(SPLITS))[:3]
         raise DatasetError(
-            f"{dataset.root}: splits must be {', '.join(SPLITS)}; got {sorted(strange)}. {AGAIN}"
+            f"{dataset.root}: splits must be {', '.join(SPLITS)}; got {strange!a}. {AGAIN}"
         )
+    return found.to_numpy().astype(np.int8)

@@ -18,10 +18,15 @@ from pathlib import Path
 import datasets
 from datasets import Face, SourceError
 from orchestrator.config.errors import ConfigError
+from orchestrator.ingest.manifest import VERSION
 
 KEPT = "kept"
 BAD = "bad"
 LEFT_OUT = "left out"
+
+
+LABELS_SHOWN = 10
+LISTED_PER_KEPT = 8  # rows of a slice at most, for each that it may keep
 
 
 @dataclass(frozen=True)
@@ -82,12 +87,14 @@ class Census:
 
     Attributes:
         rows: Rows listed.
+        passed_over: Rows that `every` skips; they are not listed.
         labels: Rows of each label, those that cannot be kept not counted.
         digest: sha256 over all rows in order.
         provenance: What the adapter says of the release, for the manifest.
     """
 
     rows: int
+    passed_over: int
     labels: Mapping[str, int]
     digest: str
     provenance: Mapping[str, str | int]
@@ -158,15 +165,25 @@ def census(recipe: Recipe) -> Census:
     """
     labels: Counter[str] = Counter()
     digest = hashlib.sha256(recipe.identity.encode())
-    rows = 0
-    for face in _faces(recipe):
+    rows = passed_over = frames = 0
+    for face in _all_faces(recipe):
+        frames += face.frame >= 0
+        if not _is_taken(recipe, face):
+            passed_over += 1
+            continue
         rows += 1
         digest.update(_bytes_of(face))
         if not face.problem and not face.left_out:
             labels[face.label] += 1
+    if recipe.every > 1 and not frames:
+        raise ConfigError(
+            f"every: only rows with frame numbers can be thinned out; got {recipe.every}, and no "
+            "row has one. Leave it out, or see the adapter's options."
+        )
     _check_labels(recipe, labels)
     return Census(
         rows=rows,
+        passed_over=passed_over,
         labels=dict(sorted(labels.items())),
         digest=digest.hexdigest(),
         provenance=_provenance(recipe),
@@ -174,13 +191,16 @@ def census(recipe: Recipe) -> Census:
 
 
 def slices(recipe: Recipe, rows: int) -> Iterator[Slice]:
-    """Lists the source again and cuts it wherever `rows` rows to keep have come together."""
+    """Lists the source again and cuts it wherever `rows` rows to keep have come together.
+
+    Rows that are not kept count too, lightly: a slice never grows without bound.
+    """
     faces: list[Face] = []
     kept = index = start = 0
     for face in _faces(recipe):
         faces.append(face)
         kept += recipe.kind(face) == KEPT
-        if kept == rows:
+        if kept == rows or len(faces) == LISTED_PER_KEPT * rows:
             yield _slice(recipe, index, start, faces)
             faces, kept, index, start = [], 0, index + 1, start + len(faces)
     if faces:
@@ -212,12 +232,19 @@ def _source_problems(source: str, adapter: str) -> list[str]:
 
 
 def _faces(recipe: Recipe) -> Iterator[Face]:
+    """Lists the rows that are taken."""
+    return (face for face in _all_faces(recipe) if _is_taken(recipe, face))
+
+
+def _is_taken(recipe: Recipe, face: Face) -> bool:
+    """Whether `every` takes a row: frames 1, 1 + every, ...; one without a number always."""
+    return face.frame < 0 or (face.frame - 1) % recipe.every == 0
+
+
+def _all_faces(recipe: Recipe) -> Iterator[Face]:
     """Lists the source; its complaints become ours."""
     try:
-        for face in datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options):
-            # Frames count from 1 in most sets. One without a number stands for itself.
-            if face.frame < 0 or (face.frame - 1) % recipe.every == 0:
-                yield face
+        yield from datasets.adapter(recipe.adapter).faces(recipe.source, recipe.options)
     except SourceError as error:
         raise ConfigError(*str(error).splitlines()) from error
     except OSError as error:
@@ -237,10 +264,13 @@ def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
     strange = {name: count for name, count in labels.items() if name not in recipe.classes}
     strange = {name: count for name, count in strange.items() if name not in recipe.drop}
     if strange:
-        counted = ", ".join(f"{name} ({count:,} rows)" for name, count in sorted(strange.items()))
+        shown = sorted(strange.items())[:LABELS_SHOWN]
+        counted = ", ".join(f"{ascii(name)[1:-1]} ({count:,} rows)" for name, count in shown)
+        more = f" and {len(strange) - len(shown)} others" if len(strange) > len(shown) else ""
+        names = ",".join(ascii(name)[1:-1] for name, _ in shown)
         raise ConfigError(
-            f"classes: every label must be a class or be left out; got {counted}. "
-            f"Leave out with drop=[{','.join(sorted(strange))}], or add to classes "
+            f"classes: every label must be a class or be left out; got {counted}{more}. "
+            f"Leave out with drop=[{names}], or add to classes "
             f"({', '.join(recipe.classes)})."
         )
     if not any(labels.get(name) for name in recipe.classes):
@@ -251,7 +281,7 @@ def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
 
 
 def _slice(recipe: Recipe, index: int, start: int, faces: Sequence[Face]) -> Slice:
-    digest = hashlib.sha256(f"{start} {recipe.identity}".encode())
+    digest = hashlib.sha256(f"{VERSION} {start} {recipe.identity}".encode())
     for face in faces:
         digest.update(_bytes_of(face))
     key = digest.hexdigest()[:16]

@@ -16,11 +16,13 @@ from typing import Annotated, Literal, Self
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue, model_validator
 
 from orchestrator.ingest.splits import SPLITS, SplitIndices
 
 VERSION = 2
+MAX_NAME = 200
+MAX_SIDE = 1024
 FILE_NAME = "manifest.json"
 SPLIT_COLUMN = "split_"
 INDEX = "rows.parquet"
@@ -35,7 +37,18 @@ _ROW = (
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Natural = Annotated[int, Field(ge=0)]
-Counts = dict[str, dict[str, dict[str, Natural]]]
+Protocol = Annotated[str, Field(pattern="^(group|random|official)$")]
+Counts = dict[Protocol, dict[str, dict[str, Natural]]]
+
+
+def _one_line(text: str) -> str:
+    if not text.isprintable() or len(text) > MAX_NAME:
+        raise ValueError(f"must be at most {MAX_NAME} printable characters")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_one_line)]
+"""Names end up in terminals and pages: nothing in them may act there."""
 
 
 class _Part(BaseModel):
@@ -93,7 +106,7 @@ class AuditCounts(_Part):
     near_groups_across_groups: Natural
     groups: Natural
     classes: dict[str, BalanceCounts]
-    leaks: dict[str, LeakCounts]
+    leaks: dict[Protocol, LeakCounts]
 
 
 class Source(_Part):
@@ -109,11 +122,13 @@ class Manifest(_Part):
     """All of `manifest.json`."""
 
     version: Literal[2]
-    name: str
+    name: Name
     fingerprint: Sha256
     plan: Sha256
-    classes: Annotated[list[str], Field(min_length=1, max_length=127)]
-    image_shape: Annotated[list[Annotated[int, Field(ge=1)]], Field(min_length=3, max_length=3)]
+    classes: Annotated[list[Name], Field(min_length=1, max_length=127)]
+    image_shape: Annotated[
+        list[Annotated[int, Field(ge=1, le=MAX_SIDE)]], Field(min_length=3, max_length=3)
+    ]
     rows: Rows
     counts: Counts
     files: list[File]
@@ -126,6 +141,8 @@ class Manifest(_Part):
     @model_validator(mode="after")
     def _adds_up(self) -> Self:
         rows = self.rows
+        if self.image_shape[2] != 3:
+            raise ValueError("image_shape: must be height, width and 3 channels")
         if rows.listed != rows.kept + rows.bad + rows.left_out:
             raise ValueError("rows: listed must be kept + bad + left_out")
         if rows.kept != sum(file.rows for file in self.files):
@@ -158,7 +175,7 @@ def index_schema(protocols: Sequence[str]) -> pa.Schema:
 
 def count(
     labels: npt.NDArray[np.integer], splits: Mapping[str, SplitIndices], classes: Sequence[str]
-) -> Counts:
+) -> dict[str, dict[str, dict[str, int]]]:
     """Counts rows by protocol, split and class."""
     return {
         protocol: {

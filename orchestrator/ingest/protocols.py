@@ -3,8 +3,8 @@
 `group` keeps videos and subjects whole, `random` parts single rows as the study did, `official`
 is the release's own split, there if every row has one. With `Together.EXACT` or `NEAR`, the
 copies of an image share one split in each protocol: in `group` they tie their groups together,
-in `random` they are drawn as one, in `official` they follow the copy that is held out furthest
-(test before validation before train), so that the release's test split stays whole.
+in `random` they are drawn as one, in `official` videos that share copies follow the one that is
+held out furthest (test before validation before train): the release's test split stays whole.
 
 PURE: numpy only.
 """
@@ -106,6 +106,7 @@ def _official(rows: Rows) -> SplitIndices:
     own = np.array([SPLITS.index(split) for split in rows.official.tolist()], dtype=np.int8)
     if rows.copies is None:
         return own
-    furthest = np.zeros(int(rows.copies.max(initial=-1)) + 1, dtype=np.int8)
-    np.maximum.at(furthest, rows.copies, own)
-    return furthest[rows.copies]
+    unit = np.unique(units(rows.groups, rows.copies), return_inverse=True)[1]
+    furthest = np.zeros(int(unit.max(initial=-1)) + 1, dtype=np.int8)
+    np.maximum.at(furthest, unit, own)
+    return furthest[unit]

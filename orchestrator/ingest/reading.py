@@ -221,6 +221,9 @@ def _numbered(table: pa.Table, listed: Int64s) -> pa.Table:
         return table
     place = table.column_names.index("listed")
     row_ids = np.searchsorted(listed, table.column("listed").to_numpy())
+    # Opening the set has compared both: a file changed since then must not pass for another row.
+    if not np.array_equal(listed[np.minimum(row_ids, len(listed) - 1)], table.column("listed")):
+        raise ValueError("a file of the data set was changed after it was opened")
     return table.set_column(place, "row_id", pa.array(row_ids, pa.int64()))
 
 

@@ -35,6 +35,7 @@ SUMMARY = pa.schema(
     [
         ("kind", pa.string()),  # kept | bad | left out
         ("reason", pa.string()),
+        ("slice", pa.int64()),
         ("listed", pa.int64()),
         ("source", pa.string()),
         ("label", pa.string()),
@@ -96,7 +97,7 @@ def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> None:
     if num_kept:
         kept = summary.filter(pc.equal(summary["kind"], KEPT))
         receipt = write_part(out, names.part, images, _columns(kept, recipe)).model_dump_json()
-    partial.put(names.summary, lambda path: pq.write_table(summary, path), durable=False)
+    partial.put(names.summary, lambda path: pq.write_table(summary, path))
     partial.put_bytes(names.receipt, receipt.encode())
 
 
@@ -169,6 +170,7 @@ def _summary(
             {
                 "kind": kind,
                 "reason": _text(reason),
+                "slice": piece.index,
                 "listed": listed,
                 "source": _text(face.source),
                 "label": _text(face.label),

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,8 @@ from orchestrator.ingest.splits import SPLITS, Fractions, SplitIndices
 from orchestrator.ingest.tasks import in_bounds
 
 PARTIAL = ".partial"
-PLAN = "plan"
+PIXELS = "pixels"
+LOCK = "lock"
 QUARANTINE = "quarantine.parquet"
 SECONDS_BETWEEN_LINES = 5.0
 INDEX_ROWS = 65_536  # of a row group of the index
@@ -65,6 +67,7 @@ class Target:
         out: Folder of the data set.
         name: Name of the set.
         plan: Digest of all that decides its content.
+        pixels: Digest of what decides its files of images alone.
         source: What the manifest says of the origin.
         fractions: Shares of train, validation and test.
         sizes: Exact rows of them under the random protocol, or None.
@@ -78,6 +81,7 @@ class Target:
     out: Folder
     name: str
     plan: str
+    pixels: str
     source: Source
     fractions: Fractions
     sizes: Sizes | None
@@ -123,7 +127,7 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
     with _alone(target):
         pieces = _stage_all(recipe, census, target, say)
         summary = pa.concat_tables(_read_all(target.partial, pieces, _summary))
-        counts = _account(summary, census, target)
+        counts = _account(summary, census, target, pieces)
         kept = _kept(summary.filter(pc.equal(summary["kind"], KEPT)), recipe, target, say)
         index = write_parquet(_index(kept), target.out, manifests.INDEX, row_group_size=INDEX_ROWS)
         files = [file for file in _read_all(target.partial, pieces, _receipt) if file]
@@ -131,7 +135,7 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
         made = _manifest(recipe, target, counts, kept, files, index)
         content = json.dumps(made.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         target.out.put_bytes(manifests.FILE_NAME, content.encode())
-    target.partial.remove_all()
+        target.partial.remove_all()
     return kept.fingerprints
 
 
@@ -139,36 +143,57 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
 def _alone(target: Target) -> Iterator[None]:
     """Makes the folder of unfinished work and keeps a second run out of it.
 
-    An object store has no locks: there, unfinished work of another plan is refused, and two runs
-    of one plan write the same bytes.
+    An object store has no locks: there, unfinished work on other pixels is refused, and two runs
+    on the same pixels write the same bytes.
     """
-    plan = json.dumps({"plan": target.plan}).encode()
     local = target.partial.local
     if local is None:
-        if target.partial.size(PLAN) is not None and target.partial.read(PLAN) != plan:
-            raise ConfigError(
-                f"out: must hold no unfinished work of other settings; got {target.partial}. "
-                "Remove it, or choose another folder."
-            )
-        target.partial.put_bytes(PLAN, plan)
+        _refuse_finished(target)
+        _refuse_other_pixels(target)
         yield
         return
     local.mkdir(parents=True, exist_ok=True)
-    with (local / "lock").open("w") as lock:
+    with (local / LOCK).open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            same = os.fstat(lock.fileno()).st_ino == (local / LOCK).stat().st_ino
+        except OSError:
+            same = False
+        if not same:  # held by another run, or removed by one that has just finished
             raise OrchestratorError(
                 f"out: must not be in use; got {target.out}, where another prepare is at work. "
                 "Wait for it, or choose another folder."
-            ) from error
+            )
+        _refuse_finished(target)
+        for half in local.parent.glob(".part-*.tmp"):  # of a run that was killed
+            half.unlink()
         yield
+
+
+def _refuse_finished(target: Target) -> None:
+    """Another run may have finished the set while this one was starting Ray."""
+    if target.out.size(manifests.FILE_NAME) is not None:
+        raise OrchestratorError(
+            f"out: must not be finished by another prepare meanwhile; got {target.out}. Run the "
+            "same command again to see it."
+        )
+
+
+def _refuse_other_pixels(target: Target) -> None:
+    """Files of images have the same names whatever they hold."""
+    mark = target.pixels.encode()
+    if target.partial.size(PIXELS) is not None and target.partial.read(PIXELS) != mark:
+        raise ConfigError(
+            f"out: must hold no unfinished work of other settings; got {target.partial}. "
+            "Remove it, or choose another folder."
+        )
+    target.partial.put_bytes(PIXELS, mark)
 
 
 def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list[Staged]:
     """Decodes all slices that are not there yet."""
     task = ray.remote(stage)
-    done = _done(target)
+    done = _done(target, sure=True)
     pieces: list[Staged] = []
     listed = 0
 
@@ -185,7 +210,7 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
         if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
             last = time.monotonic()
             say(f"{listed:,} of {census.rows:,} rows done or under way")
-    done = _done(target)
+    done = _done(target, sure=False)
     if any(piece.receipt not in done for piece in pieces):
         raise OrchestratorError(
             f"out: must lie on storage that every node sees; got {target.out}, where a worker's "
@@ -194,16 +219,28 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
     return pieces
 
 
-def _done(target: Target) -> set[str]:
-    """Receipts of slices whose file is there as they say."""
+def _done(target: Target, *, sure: bool) -> set[str]:
+    """Receipts of slices whose file is there as they say.
+
+    Args:
+        target: What is written.
+        sure: Whether to compare contents: a run with other settings gives its files the same
+            names, and may give them the same size.
+    """
     sizes = target.out.files()
+
+    def holds(name: str) -> bool:
+        file = _file_of(target.partial.read(name))
+        if file is None:
+            return True
+        if sizes.get(file.name) != file.bytes:
+            return False
+        return not sure or target.out.sha256(file.name) == file.sha256
+
     receipts = [name for name in target.partial.files() if name.endswith(RECEIPT)]
     with ThreadPoolExecutor(READERS) as pool:
-        files = pool.map(lambda name: _file_of(target.partial.read(name)), receipts)
         return {
-            name
-            for name, file in zip(receipts, files, strict=True)
-            if file is None or sizes.get(file.name) == file.bytes
+            name for name, good in zip(receipts, pool.map(holds, receipts), strict=True) if good
         }
 
 
@@ -235,7 +272,9 @@ def _remove_others(out: Folder, files: Sequence[File]) -> None:
             out.remove(name)
 
 
-def _account(summary: pa.Table, census: Census, target: Target) -> manifests.Rows:
+def _account(
+    summary: pa.Table, census: Census, target: Target, pieces: Sequence[Staged]
+) -> manifests.Rows:
     """Writes the quarantine and checks that no row was lost, nor too many bad."""
     quarantined = summary.filter(pc.not_equal(summary["kind"], KEPT))
     columns = quarantined.select(["source", "label", "reason", "kind"])
@@ -254,22 +293,37 @@ def _account(summary: pa.Table, census: Census, target: Target) -> manifests.Row
             f"source: must not change while it is read; got {census.rows:,} rows, then "
             f"{rows.listed:,}. Run the same command again."
         )
-    if rows.listed != rows.kept + quarantined.num_rows:
-        raise AssertionError(f"rows in must be rows out + quarantined: {rows}")
-    if rows.bad > target.max_bad * rows.listed or rows.kept == 0:
+    with target.out.open(QUARANTINE) as written:
+        if rows.listed != rows.kept + pq.read_metadata(written).num_rows:
+            raise AssertionError(f"rows in must be rows out + quarantined: {rows}")
+    if rows.kept == 0 or rows.bad > target.max_bad * (rows.kept + rows.bad):
+        _forget_bad(summary, target, pieces)
         raise OrchestratorError(_too_many_bad(quarantined, rows, target))
     return rows
 
 
+def _forget_bad(summary: pa.Table, target: Target, pieces: Sequence[Staged]) -> None:
+    """Has slices with a bad row read again by the next run, when the source may be mended."""
+    bad = summary.filter(pc.equal(summary["kind"], BAD))
+    for index in pc.unique(bad["slice"]).to_pylist():
+        target.partial.remove(pieces[index].receipt)
+
+
 def _too_many_bad(quarantined: pa.Table, rows: manifests.Rows, target: Target) -> str:
     """Says how many rows were bad, and why, the most frequent reasons first."""
+    wanted = rows.kept + rows.bad
+    if not rows.bad:
+        return (
+            f"source: must have a row to keep; got {rows.left_out:,} rows that are all left out. "
+            f"See {target.out / QUARANTINE}."
+        )
     reasons = quarantined.filter(pc.equal(quarantined["kind"], BAD))["reason"]
     counts = {item["values"]: item["counts"] for item in pc.value_counts(reasons).to_pylist()}
     top = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:5]
     listed = "; ".join(f"{count:,} x {reason}" for reason, count in top)
     return (
         f"max_bad: at most {target.max_bad:.2%} of the rows may be unreadable; got {rows.bad:,} of "
-        f"{rows.listed:,} ({rows.bad / rows.listed:.2%}): {listed}. "
+        f"{wanted:,} ({rows.bad / wanted:.2%}): {listed}. "
         f"See {target.out / QUARANTINE}; mend the source, or raise max_bad."
     )
 
@@ -287,6 +341,12 @@ def _kept(table: pa.Table, recipe: Recipe, target: Target, say: Say) -> _Kept:
     if not has_official(rows.official) and (rows.official != "").any():
         without = int((~np.isin(rows.official, SPLITS)).sum())
         say(f"no protocol `official`: {without:,} rows kept have no split of the release's own")
+    for protocol, of_row in splits.items():
+        for at, split in enumerate(SPLITS):
+            if target.fractions[at] and protocol != "official" and not (of_row == at).any():
+                say(
+                    f"protocol {protocol} has no row in {split}: too few groups, or copies, to part"
+                )
     found = audit(copies, rows.labels, rows.groups, splits, recipe.classes)
     return _Kept(table, rows, fingerprints, found, splits)
 

@@ -21,7 +21,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.config.errors import DatasetError
 from orchestrator.config.folder import Folder
+from orchestrator.ingest import manifest as manifests
 from orchestrator.ingest.audit import Audit, Copies, audit, find_copies
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.examples import Pair, example_pairs, example_rows
@@ -36,6 +38,7 @@ from orchestrator.results.dataset_tables import AUDIT, AUDIT_PAGE
 NEAR_PAIRS = 12
 EXACT_PAIRS = 6
 IMAGES_OF_CLASS = 32
+SHOWN_PX = 160
 
 PROTOCOLS_BY_INTEREST = ("official", "random", "group")
 """Where a pair across splits says most: the release's own splits, then the study's."""
@@ -57,19 +60,42 @@ def write_audit(dataset: PreparedDataset, found: Fingerprints | None) -> None:
     Args:
         dataset: A checked set.
         found: The fingerprints of its images; None = compute them from the pixels.
+
+    Raises:
+        DatasetError: The manifest does not tell what the audit finds.
     """
+    folder = dataset.root / AUDIT
+    if folder.local is not None and folder.local.is_symlink():
+        raise DatasetError(f"{folder}: must be no link, which may lead anywhere. Remove it.")
     found = found or fingerprints(dataset)
     rows = _rows(dataset)
     copies = find_copies(found.digests, found.looks)
     result = audit(copies, rows.labels, rows.groups, rows.splits, dataset.classes)
+    _compare(dataset, result, found, rows)
     pairs = _pairs(found, copies, rows)
-    folder = dataset.root / AUDIT
     content = {"audit": asdict(result), "pairs": [_pair_record(pair, rows) for pair in pairs]}
     folder.put_bytes("audit.json", (json.dumps(content, indent=2) + "\n").encode())
     figures = _figures(dataset, folder)
     sheets = _sheets(dataset, rows, folder)
     page = _page(dataset, result, _twins(dataset, copies, rows, pairs), figures, sheets)
     folder.put_bytes(AUDIT_PAGE, page.encode("utf-8", "backslashreplace"))
+
+
+def _compare(dataset: PreparedDataset, result: Audit, found: Fingerprints, rows: _Rows) -> None:
+    """Refuses a set whose manifest claims what is not so: it is what people are shown."""
+    fingerprint = manifests.fingerprint(
+        classes=dataset.classes,
+        image_shape=dataset.image_shape,
+        digests=[digest.ljust(32, b"\0") for digest in found.digests.tolist()],
+        labels=rows.labels,
+        groups=rows.groups.tolist(),
+        splits=rows.splits,
+    )
+    if fingerprint != dataset.fingerprint or asdict(result) != dataset.manifest["audit"]:
+        raise DatasetError(
+            f"{dataset.root}: the manifest must say what the images and rows say; got another "
+            "fingerprint or audit. Do not use this set: delete the folder and write it again."
+        )
 
 
 def _rows(dataset: PreparedDataset) -> _Rows:
@@ -115,7 +141,9 @@ def _twins(
     dataset: PreparedDataset, copies: Copies, rows: _Rows, pairs: Sequence[Pair]
 ) -> list[Twins]:
     """The pairs with their pixels, read in one go."""
-    images = images_of(dataset, [row for pair in pairs for row in (pair.first, pair.second)])
+    images = _small(
+        images_of(dataset, [row for pair in pairs for row in (pair.first, pair.second)])
+    )
 
     def sample(row: int, image: Images) -> Sample:
         splits = {protocol: SPLITS[of_row[row]] for protocol, of_row in rows.splits.items()}
@@ -155,7 +183,7 @@ def _sheets(dataset: PreparedDataset, rows: _Rows, folder: Folder) -> dict[str, 
     for at, (name, of_class) in enumerate(zip(dataset.classes, chosen, strict=True)):
         if not len(of_class):
             continue
-        images = sheets[name] = images_of(dataset, of_class.tolist())
+        images = sheets[name] = _small(images_of(dataset, of_class.tolist()))
         captions = [rows.groups[row] for row in of_class]
 
         def draw(
@@ -165,6 +193,12 @@ def _sheets(dataset: PreparedDataset, rows: _Rows, folder: Folder) -> dict[str, 
 
         folder.put(f"sheet-{at}-{_as_file_name(name)}.png", draw)
     return sheets
+
+
+def _small(images_NHWC: Images) -> Images:
+    """Thins large images out: a page is there to be looked at, and to stay a few megabytes."""
+    step = -(-max(images_NHWC.shape[1:3]) // SHOWN_PX)
+    return images_NHWC[:, ::step, ::step]
 
 
 def _as_file_name(label: str) -> str:

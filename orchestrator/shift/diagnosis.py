@@ -35,9 +35,7 @@ from orchestrator.shift.outputs import (
 from orchestrator.shift.prior_change import prior_change_test
 from orchestrator.shift.priors import PriorEstimate, bbse, em
 from orchestrator.shift.recall_change import RecallChange, recall_change
-from orchestrator.shift.verdict import Answers, Verdict, answer
-
-ALPHA = 0.05
+from orchestrator.shift.verdict import ALPHA, Answers, Verdict, answer
 
 
 @dataclass(frozen=True)
@@ -130,22 +128,19 @@ class Diagnosis:
         return asdict(self)
 
 
-def diagnose(
-    reference: Outputs, production: Outputs, *, seed: int, alpha: float = ALPHA
-) -> Diagnosis:
+def diagnose(reference: Outputs, production: Outputs, *, seed: int) -> Diagnosis:
     """Compares production with the validation set.
 
     Args:
         reference: Labelled validation outputs, none of which the model was trained on.
         production: Outputs; labels, if there are any, check what was found without them.
         seed: Of everything that is drawn.
-        alpha: Chance of finding a shift where there is none.
 
     Raises:
         DatasetError: the sets do not go together, or the reference lacks a class.
     """
     evidence = gather(reference, production, seed=seed)
-    without, with_labels = answers(evidence, alpha=alpha)
+    without, with_labels = answers(evidence)
     labels_N = true_labels(reference, "reference")
     fitted = calibration.fit_bias_corrected(log_probabilities(reference.probabilities), labels_N)
     priors = Priors(
@@ -163,7 +158,7 @@ def diagnose(
         priors=priors,
         calibration=_calibrations(reference, production, fitted),
         accuracy=accuracies(reference, production, fitted, found, seed=seed),
-        alpha=alpha,
+        alpha=ALPHA,
         num_rows=(len(reference.groups), len(production.groups)),
         num_groups=(len(np.unique(reference.groups)), len(np.unique(production.groups))),
     )
@@ -201,20 +196,19 @@ def gather(reference: Outputs, production: Outputs, *, seed: int) -> Evidence:
     )
 
 
-def answers(evidence: Evidence, *, alpha: float = ALPHA) -> tuple[Answers, Answers | None]:
+def answers(evidence: Evidence) -> tuple[Answers, Answers | None]:
     """What the evidence says without production's labels, and with them.
 
     Args:
         evidence: What `gather` returned.
-        alpha: Chance of finding a shift where there is none.
     """
     alone = tuple(test.p_value for test in evidence.label_shift)
     look = (evidence.classifier.p_value, evidence.mmd.p_value)
-    without = answer(alone, evidence.outputs_differ, look, labelled=False, alpha=alpha)
+    without = answer(alone, evidence.outputs_differ, look, labelled=False)
     if evidence.recall is None or evidence.labels_differ is None:
         return without, None
     alone = (*alone, evidence.recall.p_value)
-    return without, answer(alone, evidence.labels_differ, look, labelled=True, alpha=alpha)
+    return without, answer(alone, evidence.labels_differ, look, labelled=True)
 
 
 def _check(reference: Outputs, production: Outputs) -> None:

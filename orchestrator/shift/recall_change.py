@@ -21,11 +21,11 @@ from scipy.stats import norm
 from orchestrator.config.errors import ConfigError, DatasetError
 from orchestrator.shift.groups import group_class_sums, number_groups, p_value
 from orchestrator.shift.outputs import Floats, Outputs
+from orchestrator.shift.verdict import ALPHA
 
 NUM_PERMUTATIONS = 1999
 """More than elsewhere: this p-value is multiplied by the number of classes."""
 CONFIDENCE = 0.95
-ALPHA = 0.05
 MIN_GROUPS = 2
 """Of a class, in each set: the spread of a single video cannot be told."""
 SMALLEST_ERROR = 1e-6
@@ -98,7 +98,6 @@ def recall_change(
     *,
     seed: int,
     num_permutations: int = NUM_PERMUTATIONS,
-    alpha: float = ALPHA,
 ) -> RecallChange:
     """Recall of each class on two labelled sets.
 
@@ -107,7 +106,6 @@ def recall_change(
         production: Labelled production set.
         seed: Of the permutations.
         num_permutations: The smallest p-value is one over this plus one, before adjustment.
-        alpha: Level of the verdict.
 
     Raises:
         DatasetError: a set has no labels.
@@ -129,14 +127,13 @@ def recall_change(
         for one in compared
     )
     smallest = min(1.0, min(tested) * len(tested)) if tested else 1.0
-    return RecallChange(classes, smallest, NOT_ALONE if smallest <= alpha else CONSISTENT)
+    return RecallChange(classes, smallest, NOT_ALONE if smallest <= ALPHA else CONSISTENT)
 
 
 def verdict_from_counts(
     recalls: Mapping[str, tuple[tuple[float, int], tuple[float, int]]],
     *,
     design_effect: float = ASSUMED_DESIGN_EFFECT,
-    alpha: float = ALPHA,
 ) -> CountsVerdict:
     """Whether label shift alone can have changed recalls that are known as figures only.
 
@@ -146,19 +143,18 @@ def verdict_from_counts(
     Args:
         recalls: By class: (recall, rows) of the reference and (recall, rows) of production.
         design_effect: From 1 (rows are independent) up.
-        alpha: Level of the verdict.
 
     Raises:
         ConfigError: a recall outside [0, 1], or no rows.
     """
     z_values = {name: _two_proportions(name, *pair) for name, pair in recalls.items()}
     num_classes = max(len(z_values), 1)
-    limit = float(norm.isf(alpha / num_classes / 2))
+    limit = float(norm.isf(ALPHA / num_classes / 2))
     p_values = {
         name: min(1.0, num_classes * 2 * float(norm.sf(z / np.sqrt(design_effect))))
         for name, z in z_values.items()
     }
-    changed = any(p <= alpha for p in p_values.values())
+    changed = any(p <= ALPHA for p in p_values.values())
     return CountsVerdict(
         verdict=NOT_ALONE if changed else CONSISTENT,
         p_values=p_values,

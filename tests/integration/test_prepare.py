@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from PIL import Image
 from orchestrator.cluster import connect
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.ingest import writing
 from orchestrator.ingest.dataset import open_dataset, read_split_index
 from orchestrator.ingest.pixels import images_of
 from orchestrator.ingest.splits import SPLITS
@@ -110,7 +112,9 @@ def test_files_have_the_rows_asked_for_and_nothing_unfinished_is_left(dataset):
     assert len(rows) == 3
     assert all(490 <= number <= 500 for number in rows[:2]), "of 500 some were bad"
     names = {path.name for path in dataset.root.local.iterdir()}
-    assert names == {"manifest.json", "quarantine.parquet", "rows.parquet", *dataset.files}
+    assert names - {"audit"} == {"manifest.json", "quarantine.parquet", "rows.parquet"} | {
+        *dataset.files
+    }
 
 
 def test_identical_images_are_found_and_never_parted_by_the_group_protocol(dataset):
@@ -169,16 +173,22 @@ def test_too_many_bad_rows_end_it_with_a_summary_and_the_quarantine(local_ray, f
     with pytest.raises(OrchestratorError) as caught:
         prepare(config(faces, out, max_bad=0.002))
     assert not isinstance(caught.value, ConfigError)
-    assert "got 3 of 1,210 (0.25%)" in str(caught.value)
+    assert "got 3 of 1,203 (0.25%)" in str(caught.value)
     assert "1 x empty file" in str(caught.value)
     assert pq.read_table(out / "quarantine.parquet").num_rows == 10
     assert not (out / "manifest.json").exists()
 
 
-def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path):
+def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path, monkeypatch):
     out = tmp_path / "set"
-    with pytest.raises(OrchestratorError, match="max_bad"):
-        prepare(config(faces, out, max_bad=0))
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(faces, out))
     assert len(staged(out)) == 3 * 2
     before = parts(out)
     sorted((out / ".partial").glob("slice-00001-*.json"))[0].unlink()  # killed just before it
@@ -189,6 +199,49 @@ def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path):
     assert after.keys() == before.keys() == {f"part-0000{part}.parquet" for part in range(3)}
     assert [name for name in sorted(after) if after[name] == before[name]] == ["part-00002.parquet"]
     assert not (out / ".partial").exists()
+
+
+def test_a_picture_that_was_mended_is_read_again(local_ray, faces, tmp_path):
+    source, out = shutil.copytree(faces, tmp_path / "faces"), tmp_path / "set"
+    with pytest.raises(OrchestratorError, match="max_bad"):
+        prepare(config(source, out, max_bad=0))
+    for name in ("anger/9990.png", "happiness/9990.png"):
+        shutil.copy(source / "anger/0005.png", source / name)
+    (source / "fear/9990.jpg").write_bytes((source / "fear/0005.png").read_bytes())
+    rows = prepare(config(source, out, max_bad=0)).manifest["rows"]
+    assert (rows["kept"], rows["bad"]) == (1203, 0)
+
+
+def test_a_file_of_other_settings_is_not_taken_for_ours_though_it_has_the_size(
+    dataset, faces, tmp_path, monkeypatch
+):
+    out = tmp_path / "set"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(faces, out))
+    path = out / "part-00001.parquet"
+    content = bytearray(path.read_bytes())
+    content[100] ^= 1
+    path.write_bytes(content)
+    assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
+
+
+def test_a_set_that_another_run_finished_meanwhile_is_not_written_over(dataset, faces, monkeypatch):
+    monkeypatch.setattr("orchestrator.prepare._finished", lambda plan: None)
+    with pytest.raises(OrchestratorError, match="finished by another prepare meanwhile"):
+        prepare(config(faces, dataset.root.local, seed=9))
+    open_dataset(dataset.root)
+
+
+def test_the_audit_is_written_again_when_it_is_asked_for(dataset, capsys):
+    assert main(["--audit", f"out={dataset.root}"]) == 0
+    assert f"audit        {dataset.root}/audit/index.html" in capsys.readouterr().out
+    assert (dataset.root / "audit").size("audit.json")
 
 
 def test_exact_sizes_are_met_by_the_random_protocol(dataset, faces, tmp_path):

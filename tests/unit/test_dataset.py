@@ -267,8 +267,7 @@ def test_values_out_of_range_are_refused(root, column, value, said):
     replace_file(
         root, table.set_column(place, column, array), name="rows.parquet", store_schema=False
     )
-    with pytest.raises(DatasetError, match=said):
-        read_split_index(open_dataset(root), "group")
+    assert said in refusal(root)
 
 
 def test_an_index_that_is_hostile_or_of_other_rows_is_refused(root):
@@ -279,6 +278,57 @@ def test_an_index_that_is_hostile_or_of_other_rows_is_refused(root):
     assert "rows.parquet: must have 60 rows; got 59" in refusal(root)
     replace_file(root, table.drop_columns(["listed"]), name="rows.parquet", store_schema=False)
     assert "columns must be row_id, listed" in refusal(root)
+
+
+def test_rows_of_which_files_and_index_do_not_say_the_same_are_refused(root):
+    table = first_table(root)
+    labels = pa.array([(label + 1) % 3 for label in table["label"].to_pylist()], pa.int8())
+    replace_file(root, table.set_column(2, "label", labels), store_schema=False)
+    assert "must have the rows of rows.parquet" in refusal(root)
+
+
+def test_a_missing_value_is_refused(root):
+    table = pq.read_table(root / "rows.parquet")
+    groups = pa.array([None, *table["group"].to_pylist()[1:]], pa.string())
+    place = table.column_names.index("group")
+    changed = table.set_column(place, "group", groups)
+    replace_file(root, changed, name="rows.parquet", store_schema=False)
+    assert "must have a value in each cell" in refusal(root)
+
+
+def test_counts_that_are_not_those_of_the_rows_are_refused(root):
+    def move(manifest):
+        counts = manifest["counts"]["random"]
+        counts["train"]["fear"] -= 1
+        counts["test"]["fear"] += 1
+
+    rewrite_manifest(root, move)
+    assert "counts must be those of the rows" in refusal(root)
+
+
+def test_a_few_bytes_that_stand_for_very_many_rows_are_refused(root):
+    same = pa.array([b"x" * 192] * 400_000, pa.binary(192))
+    small = first_table(root).drop_columns(["image"])
+    table = pa.concat_tables([small.slice(0, 1)] * 400_000).add_column(0, "image", same)
+    replace_file(root, table, store_schema=False, row_group_size=400_000)
+    assert (root / "part-00000.parquet").stat().st_size < 2**20
+    assert "a row group must have at most" in refusal(root)
+
+
+@pytest.mark.parametrize("name", ["\x1b[2J", "two\nlines", "x" * 201])
+def test_a_name_that_acts_in_a_terminal_is_refused_and_not_shown(root, name):
+    rewrite_manifest(root, lambda manifest: manifest.update(name=name))
+    said = refusal(root)
+    assert "name: must be at most 200 printable characters" in said
+    assert name not in said
+
+
+def test_a_protocol_that_is_a_path_is_refused(root):
+    def rename(manifest):
+        manifest["counts"]["x/../../evil"] = manifest["counts"].pop("random")
+
+    rewrite_manifest(root, rename)
+    assert "counts" in refusal(root)
 
 
 def test_a_manifest_whose_index_is_a_file_of_images_is_refused(root):

@@ -7,8 +7,10 @@ import pytest
 from PIL import Image
 from prepared_set import CLASSES, rewrite_manifest, write_set
 
+from orchestrator.config.errors import DatasetError
 from orchestrator.ingest.dataset import open_dataset
 from orchestrator.ingest.pixels import fingerprints
+from orchestrator.results import dataset_audit
 from orchestrator.results.dataset_audit import write_audit
 from orchestrator.results.dataset_tables import summary
 
@@ -56,7 +58,8 @@ def test_fingerprints_at_hand_give_the_same_audit(made, tmp_path):
         assert (copy.root / "audit").read(name) == (made.root / "audit").read(name)
 
 
-def test_a_class_name_does_not_lead_out_of_the_folder(tmp_path):
+def test_a_class_name_does_not_lead_out_of_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(dataset_audit, "_compare", lambda *_: None)  # a forger can satisfy it
     root = write_set(tmp_path / "faces", rows=60)
     odd = "../../<b>fear"
 
@@ -71,6 +74,22 @@ def test_a_class_name_does_not_lead_out_of_the_folder(tmp_path):
     assert "sheet-1--b-fear.png" in (dataset.root / "audit").files()
     assert {path.name for path in tmp_path.iterdir()} == {"faces"}
     assert b"<b>fear" not in (dataset.root / "audit").read("index.html")
+
+
+def test_a_manifest_that_claims_another_audit_is_refused(tmp_path):
+    root = write_set(tmp_path / "faces", rows=60)
+    rewrite_manifest(root, lambda m: m["audit"]["leaks"]["random"].update(held_out_same_group=0))
+    with pytest.raises(DatasetError, match="the manifest must say what the images and rows say"):
+        write_audit(open_dataset(root), None)
+
+
+def test_an_audit_folder_that_is_a_link_is_not_written_to(tmp_path):
+    root = write_set(tmp_path / "faces", rows=60)
+    (tmp_path / "victim").mkdir()
+    (root / "audit").symlink_to(tmp_path / "victim")
+    with pytest.raises(DatasetError, match="must be no link"):
+        write_audit(open_dataset(root), None)
+    assert list((tmp_path / "victim").iterdir()) == []
 
 
 def test_copies_are_shown_as_pairs_with_their_sources(tmp_path):

@@ -88,7 +88,14 @@ def test_an_address_keeps_its_parts():
 
 
 @pytest.mark.parametrize(
-    "address", ["ftp://host/x", "s3://", "s3://key:secret@bucket/x", "s3://bucket/x?endpoint=1"]
+    "address",
+    [
+        "ftp://host/x",
+        "s3://",
+        "s3://key:secret@bucket/x",
+        "s3://bucket/x?endpoint=1",
+        "s3://bucket//x",
+    ],
 )
 def test_an_address_of_no_known_kind_or_with_a_password_is_refused_and_not_repeated(address):
     with pytest.raises(ConfigError, match=r"^out: must be") as caught:

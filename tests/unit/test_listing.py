@@ -86,9 +86,26 @@ def test_every_takes_the_first_frame_and_each_nth_after_it(tmp_path, adapter):
     assert census.rows == 4
 
 
-def test_rows_without_a_frame_number_are_all_taken(tmp_path, adapter):
+def test_rows_without_a_frame_number_are_all_taken_and_the_others_counted(tmp_path, adapter):
     adapter([Face("a", "anger"), Face("b", "fear"), *frames(2)])
-    assert listing.census(recipe(tmp_path, every=5)).rows == 2
+    census = listing.census(recipe(tmp_path, every=5))
+    assert (census.rows, census.passed_over) == (2, 1)
+
+
+def test_every_is_refused_where_no_row_has_a_frame_number(tmp_path, adapter):
+    adapter([Face("a", "anger"), Face("b", "fear")])
+    with pytest.raises(ConfigError, match=r"^every: only rows with frame numbers"):
+        listing.census(recipe(tmp_path, every=5))
+
+
+def test_a_slice_stays_small_however_many_rows_are_bad(tmp_path, adapter):
+    adapter([Face(f"{n}", "", problem="file missing") for n in range(50)])
+    assert [len(piece.faces) for piece in listing.slices(recipe(tmp_path), rows=2)] == [
+        16,
+        16,
+        16,
+        2,
+    ]
 
 
 def test_what_decides_a_row_changes_the_digest(tmp_path, adapter):

@@ -131,7 +131,7 @@ def test_what_is_wrong_with_a_row_stays_with_that_row(tmp_path):
         ("labels.csv:13", "row has 2 fields where the header has 4"),
         ("folder", "not a file"),
     ]
-    assert "cannot be looked up" in faces[13].problem
+    assert "cannot be printed" in faces[13].problem
     assert len(faces) == len(rows)
     assert all(
         isinstance(pixels, Unreadable) for pixels in list(table.read(csv, faces, OPTIONS))[1:]
@@ -164,3 +164,18 @@ def test_a_field_too_long_for_csv_is_refused_with_its_line(tmp_path):
     csv = write(tmp_path, "path,label\na.png," + "x" * 200_000 + "\n", "a.png")
     with pytest.raises(SourceError, match=r"labels\.csv:2: must be CSV"):
         listed(csv)
+
+
+def test_a_name_with_a_line_break_is_quarantined_under_a_name_that_fits_a_line(tmp_path):
+    (tmp_path / "labels.csv").write_text('path,label\n"a\nb.png",happy\n')
+    (tmp_path / "a\nb.png").write_bytes(b"x")
+    (face,) = table.faces(tmp_path, table.Options())
+    assert face.source == "a\\nb.png"
+    assert face.problem == "row holds characters that cannot be printed"
+
+
+def test_a_whole_path_does_not_tell_where_the_set_lies(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"x")
+    (tmp_path / "labels.csv").write_text(f"path,label\n{tmp_path}/a.png,happy\n")
+    (face,) = table.faces(tmp_path, table.Options())
+    assert (face.source, face.problem) == ("a.png", "")
