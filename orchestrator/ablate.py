@@ -17,7 +17,7 @@ from datasets import EMOTIONS
 from orchestrator.cluster import Cluster, connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
 from orchestrator.config.storage import as_typed
@@ -36,6 +36,7 @@ from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
+from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
@@ -154,7 +155,10 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     write_all(view, job.folder)
     closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
     print("", text_table(view), "", *times, *closing, sep="\n")
-    write_page(job.folder)  # last: it is the one thing here that can be made again by itself
+    try:
+        write_page(job.folder)
+    except (OrchestratorError, OSError) as error:  # the study is whole without it
+        print(f"page        not written: {one_line(str(error), 200)}")
     return _exit_status(view)
 
 

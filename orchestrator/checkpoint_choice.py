@@ -47,13 +47,13 @@ def choose(place: str) -> Choice:
         ConfigError: there is none.
         LedgerError: the study's ledger is damaged.
     """
-    folder = Path(place).expanduser().absolute()
-    if (folder / MARKER).is_file():
-        return _itself(folder)
-    if (folder / LEDGER).is_file():
-        return _winner(folder)
-    if (folder / CHECKPOINTS).is_dir():
-        return _of_run(folder)
+    try:
+        folder = Path(place).expanduser().absolute()
+        kind = next((kind for kind, sign in _SIGNS.items() if (folder / sign).exists()), None)
+    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte
+        kind = None
+    if kind is not None:
+        return kind(folder)
     raise ConfigError(
         f"checkpoint: must be a checkpoint (a folder with {MARKER}), a run folder of `train` or a "
         f"study folder of `ablate`; got {place!r}. The commands print it as they end"
@@ -106,3 +106,7 @@ def _checkpoint_of(row: TrialRow, study: Path) -> Path:
             f"{one_line(row.checkpoint, 80) or 'none'!r}. Run the study again, or name another one"
         )
     return folder
+
+
+_SIGNS = {_itself: MARKER, _winner: LEDGER, _of_run: CHECKPOINTS}
+"""What lies in each kind of folder."""

@@ -94,7 +94,7 @@ def _measure(job: Job, outputs: Sequence[Probabilities], pace: Pace, command: st
     from orchestrator.results import evaluation as measures
     from orchestrator.results.evaluation_groups import confident_mistakes, group_scores
     from orchestrator.results.evaluation_report import Evaluation
-    from orchestrator.results.held_out import exposure
+    from orchestrator.results.held_out import exposure, first_weights
 
     same, fitted_ids = job.sets.same, job.validation_ids
     found = _predictions(job, job.index, job.row_ids, outputs[0], job.sets.class_indices)
@@ -108,7 +108,13 @@ def _measure(job: Job, outputs: Sequence[Probabilities], pace: Pace, command: st
         title=job.title,
         facts=facts(job),
         record=record(job, pace, command),
-        exposure=exposure(found.groups, job.row_ids, job.own_index, same_set=same),
+        exposure=exposure(
+            found.groups,
+            job.row_ids,
+            job.own_index,
+            same_set=same,
+            first_weights=first_weights(job.stored.experiment.model.weights),
+        ),
         predictions=found,
         scores=measures.score(found, job.config.bootstrap),
         reliability=measures.reliability(found.normalised, found.labels),

@@ -78,6 +78,7 @@ class EvaluateConfig(Section):
         Field(
             ge=0,
             le=1,
+            multiple_of=0.0001,
             description="GPUs of each; a fraction shares one GPU; null = 1 where there are GPUs",
         ),
     ] = None

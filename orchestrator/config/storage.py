@@ -68,8 +68,14 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
     Raises:
         ConfigError: another process holds it.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = (folder / LOCK).open("a")
+    except OSError as error:
+        raise ConfigError(
+            f"{name}: must be a folder that can be written to; got {folder}: {error.strerror}"
+        ) from error
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -35,17 +35,20 @@ class Gate:
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request may see a study."""
-        if self._environment.get("RAY_AUTH_MODE", "").lower() != "token":
+        mode = self._environment.get("RAY_AUTH_MODE")
+        if mode is not None and mode.lower() != "token":
             return True  # the dashboard itself is open then
+        if mode is None and not self.token():
+            return True  # Ray asks for a token by itself where there is one
         given = next((headers[name] for name in _HEADERS if headers.get(name)), "")
         given = given.removeprefix(_BEARER) or cookies.get(COOKIE, "")
         token = self.token()
-        return bool(token) and hmac.compare_digest(given.encode(), token.encode())
+        return bool(token) and hmac.compare_digest(_bytes(given), _bytes(token))
 
     def redeem(self, ticket: str) -> bool:
         """Whether a ticket is good; it is used up."""
         for known in self._tickets:
-            if hmac.compare_digest(known.encode(), ticket.encode()):
+            if hmac.compare_digest(_bytes(known), _bytes(ticket)):
                 self._tickets.discard(known)
                 return True
         return False
@@ -68,3 +71,8 @@ class Gate:
 def process_gate(tickets: frozenset[str]) -> Gate:
     """The gate with this process's environment."""
     return Gate(os.environ, tickets)
+
+
+def _bytes(text: str) -> bytes:
+    """What a header holds, whatever bytes those were."""
+    return text.encode("utf-8", "surrogateescape")

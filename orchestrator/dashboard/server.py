@@ -113,7 +113,7 @@ class Pages:
         if study.snapshot is None:  # being read for the first time
             return _nothing_new()
         since = _number(request.query.get("since", ""))
-        if request.query.get("run") != self.run:
+        if request.query.get("run") != self.run or since > study.snapshot.version:
             since = 0
         if since == study.snapshot.version:
             return _nothing_new()

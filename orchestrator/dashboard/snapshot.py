@@ -203,7 +203,7 @@ def to_json(value: object) -> str:
 def _field(view: StudyView, path: str, name: str) -> dict[str, Any]:
     values = [row.values[path] for row in view.trials if path in row.values]
     numbers = [float(value) for value in values if _is_number(value)]  # type: ignore[arg-type]
-    is_number = len(numbers) == len(values)
+    is_number = bool(values) and len(numbers) == len(values)
     is_log = is_number and min(numbers) > 0 and max(numbers) / min(numbers) > LOG_RATIO
     return {"path": shown(path), "name": shown(name, 24), "number": is_number, "log": is_log}
 

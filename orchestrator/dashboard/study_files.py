@@ -38,6 +38,14 @@ class GrowingLedger:
             OrchestratorError: a line is no record, or longer than any record is.
             OSError: the file cannot be read.
         """
+        before = self._offset
+        try:
+            yield from self._new_records()
+        except OSError:
+            self._offset = before  # what was read in this look is not lost: it is read again
+            raise
+
+    def _new_records(self) -> Iterator[dict[str, Any]]:
         while chunk := self._read():
             whole = chunk.rfind(b"\n") + 1
             if not whole:
@@ -83,6 +91,12 @@ class WatchedStudy:
             return False
         try:
             records = list(self.ledger.new_records())
+        except OSError:
+            return False  # storage that is away for a moment; the next look reads the same lines
+        except Exception as error:  # noqa: BLE001 - anything can stand in a ledger
+            self.problem = shown(f"{type(error).__name__}: {error}", 200)
+            return True
+        try:
             self.feed.add(records)
             if records or self.snapshot is None:
                 self._take_picture()
@@ -130,19 +144,22 @@ class WatchedStudy:
 def study_folders(folder: Path) -> list[Path]:
     """The folders with a ledger, newest first."""
     try:
-        entries = [entry for entry in folder.iterdir() if _is_study(entry)]
-        return sorted(entries, key=_last_change, reverse=True)[:MAX_STUDIES]
+        entries = list(folder.iterdir())
     except OSError:
         return []  # not made yet
+    changes = {entry: change for entry in entries if (change := _last_change(entry)) is not None}
+    return sorted(changes, key=lambda entry: changes[entry], reverse=True)[:MAX_STUDIES]
 
 
-def _is_study(entry: Path) -> bool:
+def _last_change(entry: Path) -> float | None:
+    """When a study's ledger grew last; None for what is no study, or not for our eyes."""
     ledger = entry / LEDGER
-    return not entry.is_symlink() and ledger.is_file() and not ledger.is_symlink()
-
-
-def _last_change(entry: Path) -> float:
-    return (entry / LEDGER).stat().st_mtime
+    try:
+        if entry.is_symlink() or ledger.is_symlink() or not ledger.is_file():
+            return None
+        return ledger.stat().st_mtime
+    except OSError:
+        return None
 
 
 def _record(line: bytes) -> dict[str, Any]:

@@ -58,9 +58,12 @@ def serving(folder: Path, *, wanted: bool = True) -> Iterator[Tab]:
         yield Tab(None)
         return
     tickets = (secrets.token_urlsafe(24), secrets.token_urlsafe(24))
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        process = _start(listening, folder, tickets)
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+            process = _start(listening, folder, tickets)
+    except OSError:  # no loopback, no file descriptor left
+        process = None
     # The server's copy is the only one now: when it dies, requests are refused at once.
     try:
         yield Tab(f"http://127.0.0.1:{port}", tickets) if process else Tab(None)
@@ -89,7 +92,10 @@ def open_page(link: str) -> bool:
     if not link or not sys.stdout.isatty() or not has_desktop:
         return False
     try:
-        return webbrowser.open(link)
+        browser = webbrowser.get()
+        if isinstance(browser, webbrowser.GenericBrowser):
+            return False  # a text browser takes the terminal, and the study would wait for it
+        return browser.open(link)
     except (webbrowser.Error, OSError):
         return False
 
@@ -125,8 +131,7 @@ def _start(
 
 def _auth_mode() -> str:
     """As `cluster.connect` will set it for a Ray that it starts."""
-    default = "" if "ray" in sys.modules else "token"
-    return os.environ.get("RAY_AUTH_MODE", default)
+    return os.environ.get("RAY_AUTH_MODE", "token")
 
 
 def _is_ray_up() -> bool:

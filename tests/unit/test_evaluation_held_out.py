@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from orchestrator.ingest.dataset import SplitIndex
-from orchestrator.results.held_out import exposure
+from orchestrator.results.held_out import exposure, first_weights
 
 
 def run_with(*splits):
@@ -62,3 +62,29 @@ def test_rows_whose_video_is_nowhere_in_train_are_held_out():
     found = exposure(clean.groups[3:], np.arange(3, 6), clean, same_set=True)
     assert found.held_out
     assert (found.num_rows, found.in_train) == (3, 0)
+
+
+def test_a_frame_of_a_video_by_which_the_epoch_was_chosen_is_not_held_out():
+    run = run_with("train", "train", "test", "validation", "test", "test")
+    found = exposure(run.groups[4:5], np.array([4]), run, same_set=True)
+    assert (found.in_validation, found.group_in_validation) == (0, 1)
+    assert not found.held_out
+    assert "validation split" in found.statement
+    other = exposure(np.array(["c"]), np.array([0]), run, same_set=False)
+    assert not other.held_out
+
+
+@pytest.mark.parametrize(
+    ("weights", "name"),
+    [
+        ("random", ""),
+        ("IMAGENET1K_V1", ""),
+        ("vgg16.tv_in1k", ""),
+        ("runs/other/model.safetensors", "model.safetensors"),
+        ("https://host.example/vgg_face_dag.pth", "vgg_face_dag.pth"),
+    ],
+)
+def test_first_weights_of_a_file_are_named_as_something_that_is_not_known(weights, name):
+    assert first_weights(weights) == name
+    found = exposure(np.array(["x"]), np.array([3]), RUN, same_set=True, first_weights=name)
+    assert ("what they had seen is not known" in found.statement) == bool(name)

@@ -34,7 +34,7 @@ def evaluation(found=None, *, calibrated=True) -> Evaluation:
         title="faces, group split, test rows",
         facts=("checkpoint   runs/main",),
         record={"command": "python -m orchestrator.evaluate checkpoint=runs/main"},
-        exposure=Exposure(len(found.labels), 0, 0, 0, True),
+        exposure=Exposure(len(found.labels), 0, 0, 0, 0, "", True),
         predictions=found,
         scores=measures.score(found, 100),
         reliability=measures.reliability(found.normalised, found.labels),
@@ -142,7 +142,7 @@ def test_mistakes_of_an_earlier_evaluation_do_not_stay(tmp_path):
 
 
 def test_the_verdict_stands_before_every_figure():
-    seen = replace(evaluation(), exposure=Exposure(400, 400, 0, 400, True))
+    seen = replace(evaluation(), exposure=Exposure(400, 400, 0, 400, 0, "", True))
     assert figures(seen).startswith("NOT held-out: 400 of 400 rows were in the training split")
     assert document(seen)["held_out"]["verdict"] is False
 

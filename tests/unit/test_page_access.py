@@ -49,8 +49,16 @@ def test_the_token_may_lie_in_a_file_that_ray_writes_later(tmp_path):
     assert gate.admits({"authorization": "Bearer good"}, {})
 
 
-def test_a_dashboard_that_asks_for_no_token_has_an_open_page():
-    assert admits(environment={})
+def test_a_dashboard_that_asks_for_no_token_has_an_open_page(tmp_path):
+    assert admits(environment={"RAY_AUTH_MODE": "disabled"})
+    assert admits(environment={"RAY_AUTH_TOKEN_PATH": str(tmp_path / "none")})
+
+
+def test_where_a_token_exists_it_is_asked_for_though_nothing_says_so_as_ray_does(tmp_path):
+    (tmp_path / "token").write_text("good")
+    environment = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
+    assert not admits(environment=environment)
+    assert admits({"authorization": "Bearer good"}, environment=environment)
 
 
 def test_a_ticket_is_good_once():

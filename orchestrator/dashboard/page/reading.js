@@ -36,9 +36,11 @@ async function look() {
     var list = await fetchJson("/api/leaderboard/studies");
     showStudies(list.studies);
     if (chosenStudy) {
+      var asked = chosenStudy;
       var study = await fetchJson("/api/leaderboard/study?study=" + encodeURIComponent(chosenStudy) +
         "&since=" + version + "&run=" + encodeURIComponent(run));
-      if (study) take(study); else showPlan();
+      if (asked !== chosenStudy) return; // another was chosen meanwhile
+      if (study) take(study); else if (head) showPlan();
       var known = list.studies.find(function (study) { return study.study === chosenStudy; });
       say(known && known.problem ? "This study's ledger cannot be read: " + known.problem : "");
     } else {
@@ -56,7 +58,8 @@ async function watch() {
 
 function showStudies(studies) {
   var select = byId("studies"), names = studies.map(function (s) { return s.study; });
-  var named = decodeURIComponent(location.hash.slice(1));
+  var named = "";
+  try { named = decodeURIComponent(location.hash.slice(1)); } catch (error) { /* no name */ }
   if (!chosenStudy && names.length) chosenStudy = names.includes(named) ? named : names[0];
   else if (names.includes(named) && named !== chosenStudy) choose(named);
   var known = Array.from(select.options, function (option) { return option.value; });
