@@ -103,7 +103,8 @@ def _checkpoint_of(row: TrialRow, study: Path) -> Path:
     if not row.checkpoint or not inside or not (folder / MARKER).is_file():
         raise ConfigError(
             f"checkpoint: the winner, trial {row.trial}, must have its checkpoint in {study}; got "
-            f"{one_line(row.checkpoint, 80) or 'none'!r}. Run the study again, or name another one"
+            f"{one_line(row.checkpoint, 80) or 'none'!r}. Where its weights were not kept "
+            "(it was answered from a longer training), train it alone with `train`, or name another"
         )
     return folder
 

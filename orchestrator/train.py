@@ -103,14 +103,14 @@ def _train(
     steady.take(task, known_epoch=0)
     tensorboard = TensorBoard(folder, print)
     tensorboard.show_samples("training", lambda: augmented_grid(dataset, experiment))
-    try:
-        with tensorboard:
+    with tensorboard:  # outside: closing it must not keep the workers waiting
+        try:
             found = len(steady.begin()["history"])
             watch.lap("start")
             history = _epochs(steady, experiment, dataset.classes, folder, tensorboard)
-    finally:
-        steady.stop()
-        shutil.rmtree(plan.storage, ignore_errors=True)
+        finally:
+            steady.stop()
+            shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
     closing = (*_closing(folder, experiment, history), *tensorboard.closing_lines())
     print(*_time_lines(watch, history[found:]), *closing, sep="\n")

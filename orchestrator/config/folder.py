@@ -26,11 +26,11 @@ from pyarrow import fs
 
 from orchestrator.config.address import absolute_address
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.storage import CHUNK_BYTES, to_disk
 
 T = TypeVar("T")
 
 UPLOAD_BYTES = 8 * 2**20
-CHUNK_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Folder:
         temporary = self.local / f".{name}.{os.getpid()}.tmp"
         try:
             written = write(temporary)
-            _to_disk(temporary)
+            to_disk(temporary)
             temporary.replace(self.local / name)
         finally:
             temporary.unlink(missing_ok=True)
@@ -161,11 +161,6 @@ def folder(address: str | Path, field: str = "out") -> Folder:
         return Folder(absolute_address(str(address)))
     except ValueError as error:
         raise ConfigError(f"{field}: {error}") from None
-
-
-def _to_disk(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 @lru_cache(maxsize=8)

@@ -42,6 +42,12 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
+def to_disk(path: Path) -> None:
+    """Wait until the disk has a file's content."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sha256_of(path: Path) -> str:
     """Digest of a file's content, hexadecimal."""
     digest = hashlib.sha256()

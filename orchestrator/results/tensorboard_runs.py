@@ -47,6 +47,8 @@ from orchestrator.results.study_view import (
 SCORE_TAG: Final = "macro_f1/validation"
 STUDY: Final = "study"
 SAMPLES: Final = "samples"
+WHOLE: Final = "whole"
+"""End of the name of a file of samples that no kill has cut short."""
 TRAINING: Final = "training"
 ENDED: Final = ("finished", "failed")
 _SPLITS: Final = {"train": "train", "val": "validation"}
@@ -137,11 +139,11 @@ class RunFiles:
             OSError: the folder cannot be written; and what `draw` raises.
         """
         folder = self._folder / SAMPLES / name
-        if not event_files(folder):
+        if not any(file.name.endswith(WHOLE) for file in event_files(folder)):
             pixels = draw()
             file = EventFile(folder)
             file.add(1, [image("augmented_batch", pixels)])
-            file.close()
+            file.close(mark=WHOLE)
 
     def close(self) -> None:
         """Give runs that are still open their pictures, and let go of all files.

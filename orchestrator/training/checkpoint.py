@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from orchestrator.config.errors import CheckpointError
-from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, write_json
+from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, to_disk, write_json
 from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
 from orchestrator.training.optimizer_state import put_back, take_apart
@@ -147,6 +147,7 @@ def _write(
     digests = {}
     for name, tensors in files.items():
         save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        to_disk(folder / name)  # before the marker that vouches for it
         digests[name] = sha256_of(folder / name)
     marker = {
         "version": VERSION,

@@ -169,10 +169,12 @@ def _forward(
         # A worker without a row in this batch must still take part in the exchange of
         # gradients: one black image whose loss is multiplied by nothing.
         images_BCHW = images_BCHW.new_zeros((1, *images_BCHW.shape[1:]))
+        training.replica.eval()  # no statistics of an image that is not there
     images_BCHW = images_BCHW.contiguous(memory_format=training.precision.memory_format)
     with training.precision.autocast(training.device):
         logits_BK = training.replica(images_BCHW).float()
     if num_rows == 0:
+        training.replica.train()
         return logits_BK.sum() * 0.0, logits_BK[:0]
     return training.loss.sum_of_rows(logits_BK, labels_B), logits_BK
 

@@ -118,8 +118,11 @@ class SteadyRun:
         self._begin()
         if self._found:
             return self._found.popleft()
-        metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
-        return metrics
+        while True:
+            metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+            if metrics["epoch"] > self._handed_out:
+                return metrics
+            # The newest checkpoint was damaged: what is known already is trained once more.
 
     def _running(self) -> WarmRun:
         if self._run is None:

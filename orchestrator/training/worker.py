@@ -155,14 +155,14 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
     precision = choose_precision(experiment.precision, held.device)
-    last, problem, found = Path(command["folder"]) / "last", "", None
+    last, problem, final, found = Path(command["folder"]) / "last", "", False, None
     try:
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
     except (OrchestratorError, models.ModelError) as error:
-        problem = str(error)
-    leader = _agree(_Ready(problem, found[1].epoch if found else 0, precision.name))
+        problem, final = str(error), isinstance(error, TrainingError) and error.final
+    leader = _agree(_Ready(problem, final, found[1].epoch if found else 0, precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
     lineage = _Lineage(
@@ -197,6 +197,7 @@ class _Ready:
     """What a worker found while it built the experiment."""
 
     problem: str
+    final: bool
     epoch: int
     precision: str
 
@@ -213,7 +214,9 @@ def _agree(own: _Ready) -> _Ready:
     problems = [f"worker {n}: {ready.problem}" for n, ready in enumerate(gathered) if ready.problem]
     if problems:
         one = num_workers() == 1
-        raise TrainingError(own.problem if one else "; ".join(problems), final=False)
+        # Final only if every worker that failed says so: else another try may fare better.
+        final = all(ready.final for ready in gathered if ready.problem)
+        raise TrainingError(own.problem if one else "; ".join(problems), final=final)
     return gathered[0]
 
 

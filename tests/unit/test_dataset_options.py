@@ -77,7 +77,9 @@ def test_all_mistakes_are_reported_at_once_with_the_nearest_right_word():
 
 
 def test_an_unknown_adapter_is_refused_with_the_choices():
-    with pytest.raises(datasets.SourceError, match=r"Did you mean 'folder'\? Choices: fer2013, "):
+    with pytest.raises(
+        datasets.SourceError, match=r"Did you mean 'folder'\? Choices: affectnet, affwild2, "
+    ):
         datasets.adapter("foldr")
 
 

@@ -8,7 +8,7 @@ from torch.nn import functional
 from orchestrator.config.errors import TrainingError
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
-from orchestrator.training.epochs import Training, evaluate, train_epoch
+from orchestrator.training.epochs import Training, _forward, evaluate, train_epoch
 from orchestrator.training.loss import Loss
 from orchestrator.training.precision import Precision
 from orchestrator.training.schedule import Schedule
@@ -185,3 +185,18 @@ def test_dropout_is_a_function_of_seed_and_epoch_whatever_was_drawn_before(shard
     another_order_of_sums = 1e-6
     assert abs(first_loss(shard, epoch=2) - loss) > another_order_of_sums
     assert abs(first_loss(shard, seed=1) - loss) > another_order_of_sums
+
+
+def test_a_worker_without_a_row_leaves_batch_norm_as_it_was(shard):
+    training = new_training()
+    norm = nn.BatchNorm2d(3)
+    training.replica = nn.Sequential(norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 3))
+    training.replica.train()
+    loss, logits = _forward(training, torch.rand(0, 3, 8, 8), torch.zeros(0, dtype=torch.int64))
+    loss.backward()
+    assert len(logits) == 0
+    assert loss.item() == 0.0
+    assert torch.equal(norm.running_mean, torch.zeros(3))
+    assert torch.equal(norm.running_var, torch.ones(3))
+    assert torch.equal(norm.weight.grad, torch.zeros(3)), "it takes part in the exchange"
+    assert norm.training
