@@ -78,8 +78,10 @@ def _loop(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: ARG0
         "plain loop, one batch on the device": lambda: plain.run(num_steps),
         "ours": lambda: train_epoch(ours, rows, NUM_CLASSES),
         "ours, augmentation off": lambda: train_epoch(bare, rows, NUM_CLASSES),
+        "plain loop, cudnn.benchmark": lambda: _with_tried_kernels(plain, num_steps),
     }
     plain.run(WARM_UP_STEPS)
+    _with_tried_kernels(plain, WARM_UP_STEPS)
     for training in (ours, bare):
         _warm_up(training, rows)
     seconds = interleaved(works, sizes.repeats, device)
@@ -90,6 +92,15 @@ def _loop(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: ARG0
         use = _use(setup, images_per_s, device, ours.precision.name)
         table.row(name, f"{images_per_s:,.0f}", use, f"{ratio(limit, own):.3f}")
     say(f"\n{ours.precision.name}, batch {sizes.batch_size}; phases of ours: {_phases(ours)}")
+
+
+def _with_tried_kernels(plain: PlainLoop, num_steps: int) -> None:
+    """Let cuDNN try its kernels once for each shape, rather than guess the best."""
+    torch.backends.cudnn.benchmark = True
+    try:
+        plain.run(num_steps)
+    finally:
+        torch.backends.cudnn.benchmark = False
 
 
 def _sweep(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: ARG001
