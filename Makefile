@@ -1,12 +1,13 @@
-# The whole interface of a developer: make ablate | test | check | bench.
+# The whole interface of a developer: make ablate | test | check | bench | bench-gpu.
 # Each installs what it needs into .venv first; nothing else has to be typed on a clean clone.
 
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
-BENCHMARKS := $(sort $(wildcard benchmarks/bench_*.py))
+BENCHMARKS := $(filter-out benchmarks/bench_gpu.py,$(sort $(wildcard benchmarks/bench_*.py)))
+GPU_OPTIONS ?=
 
-.PHONY: ablate test check bench install
+.PHONY: ablate test check bench bench-gpu install
 .DELETE_ON_ERROR:
 
 # The main job on the embedded data, about 4 minutes on two cores.
@@ -28,6 +29,10 @@ bench: $(INSTALLED)
 	@set -e; for script in $(BENCHMARKS); do \
 	  echo "== $$script"; $(BIN)/python -m benchmarks.$$(basename $$script .py); \
 	done
+
+# For whoever has GPUs: prints tables to paste into benchmarks/. GPU_OPTIONS="--small" needs none.
+bench-gpu: $(INSTALLED)
+	@$(BIN)/python -m benchmarks.bench_gpu $(GPU_OPTIONS)
 
 install: $(INSTALLED)
 

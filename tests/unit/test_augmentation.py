@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional
 
-from orchestrator.training.augmentation import AugmentationPlan, augment, transforms
+from orchestrator.training.augmentation import AugmentationPlan, _sampling_grid, augment, transforms
 
 RESAMPLING = 1e-5
 """Bilinear weights at pixel centres are 0 and 1 to within a few float32 roundings of a coordinate
@@ -128,3 +129,13 @@ def test_another_epoch_or_seed_makes_other_pixels(images):
     assert not torch.equal(first, augmented(images, epoch=2))
     assert not torch.equal(first, augmented(images, seed=1))
     assert torch.equal(first, augmented(images))
+
+
+@pytest.mark.parametrize("size", [(32, 32), (33, 47), (96, 96)])
+def test_images_are_sampled_where_torchs_affine_grid_says(size):
+    _, theta = transforms(IDS, STUDY, seed=0, epoch=1)
+    theta_K23 = torch.from_numpy(theta)
+    expected = functional.affine_grid(theta_K23, [len(theta), 3, *size], align_corners=False)
+    found = _sampling_grid(theta_K23, *size)
+    # To the bit where matrix products multiply and add apart; one fused rounding off elsewhere.
+    torch.testing.assert_close(found, expected, rtol=0, atol=2.0**-22)
