@@ -25,12 +25,12 @@ from dataclasses import replace
 
 import torch
 
+from benchmarks.figures import data_wait, peak_gib, phase_shares, use_of_processor
 from benchmarks.gpu_sizes import FULL, SMALL, Sizes
 from benchmarks.in_process import (
     NUM_CLASSES,
     Setup,
     first_rows,
-    flops_per_image,
     interleaved,
     new_training,
     noise,
@@ -42,7 +42,6 @@ from benchmarks.markdown import Table, say
 from benchmarks.plain_loop import PlainLoop
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.epochs import Training, evaluate, train_epoch
-from orchestrator.training.flops import speed
 
 WARM_UP_STEPS = 3
 """The first steps choose kernels and allocate; they are in no figure."""
@@ -89,9 +88,9 @@ def _loop(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: ARG0
     table = Table("loop", "images/s, median of " + str(sizes.repeats), "TFLOP/s, MFU", "/ limit")
     for name, own in seconds.items():
         images_per_s = rows.num_rows / statistics.median(own)
-        use = _use(setup, images_per_s, device, ours.precision.name)
+        use = use_of_processor(setup, images_per_s, device, ours.precision.name)
         table.row(name, f"{images_per_s:,.0f}", use, f"{ratio(limit, own):.3f}")
-    say(f"\n{ours.precision.name}, batch {sizes.batch_size}; phases of ours: {_phases(ours)}")
+    say(f"\n{ours.precision.name}, batch {sizes.batch_size}; phases of ours: {phase_shares(ours)}")
 
 
 def _with_tried_kernels(plain: PlainLoop, num_steps: int) -> None:
@@ -146,8 +145,8 @@ def _one(setup: Setup, rows: Shard, sizes: Sizes) -> tuple[str, str, str, str]:
     except torch.OutOfMemoryError:
         return "out of memory", "", "", ""
     images_per_s = timed.num_rows / statistics.median(seconds)
-    use = _use(setup, images_per_s, device, setup.precision)
-    return f"{images_per_s:,.0f}", use, _peak_gib(device), f"{_data_wait(training):.1%}"
+    use = use_of_processor(setup, images_per_s, device, setup.precision)
+    return f"{images_per_s:,.0f}", use, peak_gib(device), f"{data_wait(training):.1%}"
 
 
 def _compile(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: ARG001
@@ -219,39 +218,6 @@ def _setup(sizes: Sizes) -> Setup:
 def _warm_up(training: Training, rows: Shard) -> None:
     train_epoch(training, first_rows(rows, WARM_UP_STEPS * training.batch_size), NUM_CLASSES)
     training.clock.read()
-
-
-def _use(setup: Setup, images_per_s: float, device: torch.device, precision: str) -> str:
-    """TFLOP/s, and their share of the data sheet's where it states one."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else ""
-    asked = {"tf32": "fp32", "fp32": "IEEE fp32"}  # the product's fp32 is tf32 on a GPU
-    figures = speed(
-        images_per_s,
-        flops_per_image(setup.model, setup.width, setup.image_px),
-        precision=asked.get(precision, precision) if setup.precision != "auto" else precision,
-        device_name=name,
-        devices=1,
-    )
-    mfu = f", {figures['mfu']:.1%}" if "mfu" in figures else ""
-    return f"{figures['tflops']:.4g}{mfu}"
-
-
-def _data_wait(training: Training) -> float:
-    """The share of the steps' time before their batch was there."""
-    seconds = training.clock.read()
-    return seconds["ingest"] / sum(seconds.values())
-
-
-def _phases(training: Training) -> str:
-    seconds = training.clock.read()
-    total = sum(seconds.values())
-    return ", ".join(f"{phase} {own / total:.1%}" for phase, own in seconds.items())
-
-
-def _peak_gib(device: torch.device) -> str:
-    if device.type != "cuda":
-        return "-"
-    return f"{torch.cuda.max_memory_allocated(device) / 2**30:.2f}"
 
 
 def _yes(value: bool) -> str:
