@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.storage import MARKER
 from orchestrator.results.leaderboard_cells import values_text, varied_paths
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_view import TrialRow
 from orchestrator.tuning.ledger import LEDGER, read_records
 
-MARKER = "state.json"
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 LEVELS = 4

@@ -12,6 +12,7 @@ from torch import nn
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
+from orchestrator.training.batch_norm import needs_two_rows, refuse_single_rows
 from orchestrator.training.epochs import Training, replicate
 from orchestrator.training.loss import Loss, class_counts, class_weights
 from orchestrator.training.optimizers import build_optimizer
@@ -37,7 +38,12 @@ def build_training(
         device: where it is trained.
         shard: this worker's rows of the training split, by whose classes rows are weighted.
         num_classes: classes of the data set.
+
+    Raises:
+        TrainingError: a part of a batch is a single row, which this model cannot train on.
     """
+    if needs_two_rows(model, shard.images.shape[1]):
+        refuse_single_rows(shard, experiment.batch_size, device)
     return Training(
         model=model,
         replica=replicate(model, device),

@@ -22,15 +22,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from orchestrator.config.errors import CheckpointError
-from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, to_disk, write_json
+from orchestrator.config.storage import KEPT_FOR_RESUME, MARKER, sha256_of, to_disk, write_json
 from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
-from orchestrator.training.optimizer_state import put_back, take_apart
+from orchestrator.training.optimizer_state import put_back
+from orchestrator.training.snapshot import Snapshot
 
 VERSION = 1
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
-MARKER = "state.json"
 
 
 @dataclass(frozen=True)
@@ -57,11 +57,11 @@ def epoch_folder(parent: Path, epoch: int) -> Path:
     return parent / f"epoch-{epoch:04d}"
 
 
-def save_for_resume(parent: Path, training: Training, state: CheckpointState) -> Path:
+def save_for_resume(parent: Path, snapshot: Snapshot, state: CheckpointState) -> Path:
     """Write model and optimizer, then drop all but the newest `KEPT_FOR_RESUME`."""
     folder = epoch_folder(parent, state.epoch)
-    tensors, plain = take_apart(training.optimizer)
-    _write(folder, state, {MODEL: training.model.state_dict(), OPTIMIZER: tensors}, plain)
+    files = {MODEL: snapshot.model, OPTIMIZER: snapshot.optimizer}
+    _write(folder, state, files, snapshot.plain)
     # Later epochs can only be another lineage's: they must not push this one out.
     known = sorted(old for old in parent.glob("epoch-*") if old.name <= folder.name)
     for old in known[:-KEPT_FOR_RESUME]:
@@ -69,10 +69,10 @@ def save_for_resume(parent: Path, training: Training, state: CheckpointState) ->
     return folder
 
 
-def save_weights(parent: Path, training: Training, state: CheckpointState) -> Path:
+def save_weights(parent: Path, snapshot: Snapshot, state: CheckpointState) -> Path:
     """Write the model alone: for an epoch that a leaderboard may point at."""
     folder = epoch_folder(parent, state.epoch)
-    _write(folder, state, {MODEL: training.model.state_dict()}, {})
+    _write(folder, state, {MODEL: snapshot.model}, {})
     return folder
 
 
@@ -146,7 +146,7 @@ def _write(
     folder.mkdir(parents=True)
     digests = {}
     for name, tensors in files.items():
-        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        save_file(dict(tensors), folder / name)
         to_disk(folder / name)  # before the marker that vouches for it
         digests[name] = sha256_of(folder / name)
     marker = {

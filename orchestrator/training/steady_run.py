@@ -69,6 +69,7 @@ class SteadyRun:
         self._restarts_left = self._restarts
         self._begun: Answer | None = None
         self._found: deque[Metrics] = deque()
+        self._trained = 0
 
     def begin(self) -> Answer:
         """Build the experiment, or go on with it; says which weights it started from.
@@ -90,10 +91,26 @@ class SteadyRun:
         self._handed_out = int(metrics["epoch"])
         return metrics
 
+    def settle(self) -> Answer:
+        """Wait until the checkpoint of the newest epoch is on disk; says how long it was written.
+
+        An epoch that was handed out and whose checkpoint was lost with its process is trained
+        once more.
+
+        Raises:
+            TrainingError: it could not be written.
+            SlotError: no run could be kept up.
+        """
+        return self._steadily(self._settle)
+
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes when they have done what they are at."""
         if self._run is not None:
             self._run.stop()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave the processes to end with the connection to Ray, whatever they are at."""
         self._run = None
         self._begun = None
 
@@ -111,6 +128,7 @@ class SteadyRun:
         if self._begun is None:
             self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
             history = self._begun["history"]
+            self._trained = len(history)
             self._found = deque(m for m in history if m["epoch"] > self._handed_out)
         return self._begun
 
@@ -119,10 +137,21 @@ class SteadyRun:
         if self._found:
             return self._found.popleft()
         while True:
-            metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+            metrics = self._train_epoch()
             if metrics["epoch"] > self._handed_out:
                 return metrics
-            # The newest checkpoint was damaged: what is known already is trained once more.
+            # The newest checkpoint was lost or damaged: what is known is trained once more.
+
+    def _settle(self) -> Answer:
+        self._begin()
+        while self._trained < self._handed_out:
+            self._train_epoch()
+        return self._running().ask({"kind": "settle"})
+
+    def _train_epoch(self) -> Metrics:
+        metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+        self._trained = int(metrics["epoch"])
+        return metrics
 
     def _running(self) -> WarmRun:
         if self._run is None:

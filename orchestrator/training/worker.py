@@ -3,8 +3,10 @@
 WORKER. The commands are
 
     begin   build an experiment, go on from its newest checkpoint if there is one
-    epoch   train one epoch, evaluate, write the checkpoint, report
-    stop    leave
+    epoch   train one epoch, evaluate, take a snapshot, report; a thread writes the checkpoint
+            while the next epoch trains (`checkpoint_writer.py` says what that promises)
+    settle  wait until the newest checkpoint is on disk
+    stop    leave, the same wait before
 
 The first answer (`ready`) comes when the shards are held. A trial that fails by its own fault
 (a loss that is not finite) is an answer, not an exception: the slot lives on.
@@ -35,20 +37,18 @@ from orchestrator.training.build import build_training
 from orchestrator.training.checkpoint import (
     CheckpointState,
     epoch_folder,
-    keep_only,
     newest_valid,
     read_state,
     restore,
-    save_for_resume,
-    save_weights,
 )
-from orchestrator.training.early_stop import stop_epoch
+from orchestrator.training.checkpoint_writer import CheckpointWriter
 from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoch
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.precision import choose_precision
+from orchestrator.training.saving import LAST, Keeping, save_epoch
 
 
 class WorkerSettings(TypedDict):
@@ -69,6 +69,7 @@ class _Held:
     settings: WorkerSettings
     device: torch.device
     shards: dict[str, Shard]
+    writer: CheckpointWriter = field(default_factory=CheckpointWriter)
     lineage: _Lineage | None = None
     flops: dict[str, int] = field(default_factory=dict)
 
@@ -79,10 +80,7 @@ class _Lineage:
 
     training: Training
     key: str
-    folder: Path
-    milestones: frozenset[int]
-    ends: tuple[tuple[int, int], ...]
-    keep_best: bool
+    keeping: Keeping
     experiment: dict[str, Any]
     report: models.WeightReport
     counts: ParameterCounts
@@ -105,6 +103,7 @@ def obey(settings: WorkerSettings) -> None:
         command = ray.get(mailbox.command.remote(number))
         number += 1
         if command["kind"] == "stop":
+            held.writer.wait()
             return
         _reply(mailbox, _carry_out(command, held))
 
@@ -140,6 +139,9 @@ def _carry_out(command: Command, held: _Held) -> Answer:
             gc.collect()  # DDP holds itself in a cycle: free the last model before the next
             held.lineage = _begin(command, held)
             return _begun(held.lineage)
+        if command["kind"] == "settle":
+            held.writer.wait()
+            return {"kind": "settled", "checkpoint_write_s": held.writer.read_seconds()}
         assert held.lineage is not None, "an epoch comes after a beginning"
         return {"kind": "epoch", "metrics": _epoch(held.lineage, held)}
     except TrainingError as error:
@@ -154,14 +156,18 @@ def _carry_out(command: Command, held: _Held) -> Answer:
 def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
-    precision = choose_precision(experiment.precision, held.device)
-    last, problem, final, found = Path(command["folder"]) / "last", "", False, None
+    requested = experiment.precision
+    last, problem, final, found = Path(command["folder"]) / LAST, "", False, None
     try:
+        held.writer.wait()  # what is being written may be what this goes on from
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
+        if found:  # `auto` is chosen once: this may be another machine
+            requested = found[1].history[-1]["precision"]
     except (OrchestratorError, models.ModelError) as error:
         problem, final = str(error), isinstance(error, TrainingError) and error.final
+    precision = choose_precision(requested, held.device)
     leader = _agree(_Ready(problem, final, found[1].epoch if found else 0, precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
@@ -175,10 +181,12 @@ def _begin(command: Command, held: _Held) -> _Lineage:
             held.settings["num_classes"],
         ),
         key=command["lineage"],
-        folder=Path(command["folder"]),
-        milestones=frozenset(command["milestones"]),
-        ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
-        keep_best=command["keep_best"],
+        keeping=Keeping(
+            folder=Path(command["folder"]),
+            milestones=frozenset(command["milestones"]),
+            ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
+            keep_best=command["keep_best"],
+        ),
         experiment=experiment.model_dump(mode="json"),
         report=report,
         counts=counts,
@@ -263,6 +271,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     evaluated = time.perf_counter()
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
+    metrics["workers"] = num_workers()
     metrics |= _speed(lineage, metrics["images_per_s"])
     seconds = lineage.training.clock.read()
     # What its phases leave of it, so that all of them add up to the epoch.
@@ -271,9 +280,13 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
-        _save(lineage)
-        seconds["checkpoint"] = time.perf_counter() - evaluated
-    return metrics
+        save_epoch(lineage.keeping, lineage.training, _state(lineage), held.writer)
+        # A dict of its own: the thread that writes must find the one before as it was.
+        lineage.history[-1] = metrics | {
+            "seconds": seconds | {"checkpoint": time.perf_counter() - evaluated},
+            "checkpoint_write_s": held.writer.read_seconds(),
+        }
+    return lineage.history[-1]
 
 
 def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
@@ -287,30 +300,14 @@ def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
     )
 
 
-def _save(lineage: _Lineage) -> None:
-    epoch = lineage.training.epoch
-    state = CheckpointState(
-        epoch, lineage.key, tuple(lineage.history), lineage.experiment, asdict(lineage.report)
+def _state(lineage: _Lineage) -> CheckpointState:
+    return CheckpointState(
+        epoch=lineage.training.epoch,
+        lineage=lineage.key,
+        history=tuple(lineage.history),
+        experiment=lineage.experiment,
+        weights=asdict(lineage.report),
     )
-    if epoch in lineage.milestones or _ends_early(lineage):
-        save_weights(lineage.folder / "milestones", lineage.training, state)
-    if lineage.keep_best and _is_best(lineage.history):
-        keep_only(save_weights(lineage.folder / "best", lineage.training, state))
-    # The newest resume point comes last: once it is there, so is all that belongs to it.
-    save_for_resume(lineage.folder / "last", lineage.training, state)
-
-
-def _ends_early(lineage: _Lineage) -> bool:
-    """Whether patience with the newest epoch ends a trial that wanted more."""
-    scores = [metrics["val_macro_f1"] for metrics in lineage.history]
-    return any(
-        stop_epoch(scores, patience) == len(scores) <= epochs for epochs, patience in lineage.ends
-    )
-
-
-def _is_best(history: list[Metrics]) -> bool:
-    scores = [metrics["val_macro_f1"] for metrics in history]
-    return scores.index(max(scores)) == len(scores) - 1
 
 
 def _out_of_memory(error: torch.OutOfMemoryError) -> str:

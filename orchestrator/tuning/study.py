@@ -13,7 +13,7 @@ from typing import Any
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Values
-from orchestrator.config.storage import write_atomic
+from orchestrator.config.storage import MARKER, write_atomic
 from orchestrator.tuning.ledger import Ledger, Record
 from orchestrator.tuning.lineages import Leg, StudyState, Trial
 from orchestrator.tuning.proposals import PastTrial, Proposals
@@ -168,7 +168,7 @@ class Study:
     def _checkpoint(self, lineage: str, epoch: int) -> str:
         """Where the weights of a trial's last epoch lie, relative to the study."""
         folder = Path(LINEAGES) / lineage / "milestones" / f"epoch-{epoch:04d}"
-        return str(folder) if (self.folder / folder).is_dir() else ""
+        return str(folder) if (self.folder / folder / MARKER).is_file() else ""
 
     def _keep_log(self, trial: Trial, failure: Failure) -> str:
         name = f"{FAILURES}/trial-{trial.number:04d}.txt"

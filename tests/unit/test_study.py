@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Space
+from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
 from orchestrator.training.early_stop import last_epoch
@@ -489,10 +490,12 @@ def test_the_weights_of_a_milestone_are_pointed_at_where_they_lie(tmp_path):
     assert {end["checkpoint"] for end in records(tmp_path / "first", "end")} == {""}
     lineage = lineages_by_longest(tmp_path / "first")[0]
     weights = f"lineages/{lineage}/milestones/epoch-0003"
-    (tmp_path / "second" / weights).mkdir(parents=True)
-    Driver(space(GRID), tmp_path / "second", World()).run()
-    found = {end["checkpoint"] for end in records(tmp_path / "second", "end")}
-    assert found == {"", weights}
+    for name, marker in (("cut short", "model.safetensors"), ("whole", MARKER)):
+        (tmp_path / name / weights).mkdir(parents=True)
+        (tmp_path / name / weights / marker).touch()
+        Driver(space(GRID), tmp_path / name, World()).run()
+        found = {end["checkpoint"] for end in records(tmp_path / name, "end")}
+        assert found == ({"", weights} if marker == MARKER else {""})
 
 
 def test_a_ledger_of_another_experiment_is_refused(tmp_path):

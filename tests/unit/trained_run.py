@@ -5,7 +5,6 @@ Imported as `tests.unit.trained_run` by worker processes too, which unpickle `Dy
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import yaml
@@ -16,6 +15,7 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.training.checkpoint import CheckpointState, save_weights
+from orchestrator.training.snapshot import Snapshot
 from orchestrator.tuning.lineages import lineage_key
 
 SHARPNESS = 50.0
@@ -52,8 +52,8 @@ def write_run(folder: Path, dataset: PreparedDataset, **values) -> Path:
         experiment=to_dict(experiment),
         weights={"sha256": ""},
     )
-    trained = SimpleNamespace(model=small_model(dataset))
-    save_weights(folder / "checkpoints" / "best", trained, state)
+    snapshot = Snapshot(model=small_model(dataset).state_dict(), optimizer={}, plain={})
+    save_weights(folder / "checkpoints" / "best", snapshot, state)
     (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(experiment)))
     return folder
 
