@@ -47,6 +47,7 @@ from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoc
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
+from orchestrator.training.group_counts import Encoded, keep
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.precision import choose_precision
 
@@ -88,6 +89,8 @@ class _Lineage:
     counts: ParameterCounts
     flops_per_image: int
     history: list[Metrics]
+    groups: Encoded | None = None
+    """How each group was classified after the newest epoch; known to the leader."""
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -261,6 +264,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     trained = time.perf_counter()
     metrics |= evaluate(lineage.training, held.shards["validation"], num_classes)
     evaluated = time.perf_counter()
+    lineage.groups = metrics.pop("val_groups", None)  # too large for every epoch's record
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
     metrics |= _speed(lineage, metrics["images_per_s"])
@@ -294,6 +298,8 @@ def _save(lineage: _Lineage) -> None:
     )
     if epoch in lineage.milestones or _ends_early(lineage):
         save_weights(lineage.folder / "milestones", lineage.training, state)
+        if lineage.groups is not None:
+            keep(lineage.folder, epoch, lineage.groups)
     if lineage.keep_best and _is_best(lineage.history):
         keep_only(save_weights(lineage.folder / "best", lineage.training, state))
     # The newest resume point comes last: once it is there, so is all that belongs to it.
