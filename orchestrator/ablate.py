@@ -52,8 +52,10 @@ from orchestrator.tuning.plan import (
     load_space,
     value_at,
     whole_paths,
+    with_num_seeds,
 )
 from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
 from orchestrator.tuning.study import Study, past_trials, resume
 
 COMMAND = "python -m orchestrator.ablate"
@@ -100,7 +102,7 @@ def main(argv: Sequence[str]) -> int:
         description=f"{DESCRIPTION} Spaces here: {listed_spaces()}.",
         examples=EXAMPLES,
     )
-    space = load_space(config.space)
+    space = with_num_seeds(load_space(config.space), config.seeds)
     config = _over_base(config, space)
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
@@ -170,14 +172,16 @@ def _study(
     screen.begin(records, ledger.append(_study_record(job, capacity)))
     state = job.state()
     reopened = resume(records, state, job.resolver.trial)
-    proposals = Proposals(
+    past = past_trials(records)
+    configurations = Proposals(
         job.space,
         seed=job.config.seed,
         whole=whole_paths(job.space, job.resolver),
-        past=past_trials(records),
+        past=by_configuration(past, job.space, job.config.seed),
     )
+    repeats = Repeats(configurations, job.space, job.config.seed, past)
     study = Study(
-        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots
+        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, capacity.slots
     )
     study.reopen(reopened)
     if job.space.num_listed():
@@ -252,8 +256,9 @@ def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
     state = job.state()
     resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
-    lineages = [job.resolver.lineage(experiment) for experiment in job.experiments]
-    expected = forecast(job.space, job.experiments, lineages, state, job.dataset)
+    experiments = with_seeds(job.experiments, job.space.seeds)
+    lineages = [job.resolver.lineage(experiment) for experiment in experiments]
+    expected = forecast(job.space, experiments, lineages, state, job.dataset)
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
     print(*lines, "", sep="\n")

@@ -132,6 +132,15 @@ class AblateConfig(Experiment):
     study: Annotated[
         str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
     ] = ""
+    seeds: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=100,
+            description="repeat each configuration with so many seeds, counted up from seed; 0 = as "
+            "the space says",
+        ),
+    ] = 0
     dry_run: Annotated[Flag, Field(description="print the plan and stop")] = False
     open_page: Annotated[
         Flag,

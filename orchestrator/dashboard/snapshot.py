@@ -19,10 +19,13 @@ from orchestrator.dashboard.slot_activity import SlotActivity
 from orchestrator.results.leaderboard_cells import (
     EPOCHS,
     footer,
+    has_seeds,
     heading,
+    mean_text,
     short_names,
     varied_paths,
 )
+from orchestrator.results.places import Place
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import (
@@ -144,7 +147,8 @@ def head_document(
         "slots": _slots(view, slots),
         "leader": _leader(view),
         "importance": _importance(importance),
-        "order": [[place.row.trial, place.label] for place in view.places],
+        "seeds": has_seeds(view),
+        "order": [entry for place in view.places for entry in _entries(place)],
     }
 
 
@@ -159,6 +163,7 @@ def row_document(row: TrialRow) -> dict[str, Any]:
         "epochs": row.epochs,
         "early": row.ended_early,
         "shared": row.shared,
+        "seed": row.seed,
         "values": {shown(path): _value(value) for path, value in row.values.items()},
         "f1": row.val_macro_f1,
         "low": low,
@@ -228,6 +233,13 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
         }
         for name, slot in slots.slots.items()
     ]
+
+
+def _entries(place: Place) -> list[list[Any]]:
+    """A configuration's trials: number, rank, mean over seeds; the one that stands for it first."""
+    others = [row for row in place.rows if row is not place.row]
+    label, mean = place.label, mean_text(place) if place.finished else ""
+    return [[row.trial, label, mean] for row in (place.row, *others)]
 
 
 def _leader(view: StudyView) -> dict[str, Any] | None:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from orchestrator.config.storage import write_atomic
 from orchestrator.dashboard.snapshot import shown, without_home
 from orchestrator.dashboard.study_files import GrowingLedger, WatchedStudy
-from orchestrator.results.leaderboard_cells import score_text
+from orchestrator.results.leaderboard_cells import mean_text
 from orchestrator.results.leaderboard_tables import text_table
 from orchestrator.results.study_view import State, StudyView
 from orchestrator.tuning.ledger import LEDGER
@@ -71,10 +71,10 @@ def log_text(view: StudyView) -> str:
 def status_message(view: StudyView) -> str:
     """One line for the list of jobs."""
     ended = view.count("finished") + view.count("failed")
-    best = view.winner
+    best = view.leading
     words = f"{ended} of {len(view.trials)} trials ended"
     if best is not None:
-        words += f", best so far trial {best.trial}: macro-F1 {score_text(best)}"
+        words += f", best so far trial {best.row.trial}: macro-F1 {mean_text(best)}"
     return words
 
 
@@ -161,10 +161,10 @@ def _put_status(job_id: str, message: str, metadata: dict[str, str]) -> bool:
 
 
 def _figures(view: StudyView) -> dict[str, str]:
-    best = view.winner
-    return (
-        {} if best is None else {"best_trial": str(best.trial), "best_macro_f1": score_text(best)}
-    )
+    best = view.leading
+    if best is None:
+        return {}
+    return {"best_trial": str(best.row.trial), "best_macro_f1": mean_text(best)}
 
 
 class _Gauges:
@@ -209,11 +209,12 @@ class _Gauges:
 
 def _gauge_values(view: StudyView) -> dict[str, float]:
     values: dict[str, float] = {"fer_epochs_left": view.epochs_left}
-    best = view.winner
-    if best is not None and best.val_macro_f1 is not None:
-        values["fer_best_macro_f1"] = best.val_macro_f1
-        if "val_loss" in best.metrics:
-            values["fer_best_val_loss"] = best.metrics["val_loss"]
+    best = view.leading
+    score, loss = (best.score, best.mean("val_loss")) if best else (None, None)
+    if score is not None:
+        values["fer_best_macro_f1"] = score
+    if loss is not None:
+        values["fer_best_val_loss"] = loss
     values["fer_images_per_s"] = sum(
         row.metrics.get("images_per_s", 0.0)
         for row in view.trials

@@ -19,6 +19,7 @@ from orchestrator.training.checkpoint import (
 from orchestrator.training.checkpoint_writer import CheckpointWriter
 from orchestrator.training.early_stop import stop_epoch
 from orchestrator.training.epochs import Metrics, Training
+from orchestrator.training.group_counts import Encoded, keep
 from orchestrator.training.snapshot import Snapshot, take_snapshot
 
 LAST = "last"
@@ -57,23 +58,38 @@ class Keeping:
 
 
 def save_epoch(
-    keeping: Keeping, training: Training, state: CheckpointState, writer: CheckpointWriter
+    keeping: Keeping,
+    training: Training,
+    state: CheckpointState,
+    groups: Encoded | None,
+    writer: CheckpointWriter,
 ) -> None:
     """Save the newest epoch; waits only for the epoch before, or where weights will be named.
+
+    Args:
+        keeping: which weights are kept.
+        training: after the epoch.
+        state: what its checkpoint says.
+        groups: confusion counts of each validation video, kept where a trial may end.
+        writer: of this worker.
 
     Raises:
         TrainingError: the epoch before, or this one, could not be written.
     """
     writer.wait()
     snapshot = take_snapshot(training)
-    writer.start(lambda: _write(keeping, snapshot, state), keeping.folder)
+    writer.start(lambda: _write(keeping, snapshot, state, groups), keeping.folder)
     if keeping.is_milestone(state.history):
         writer.wait()
 
 
-def _write(keeping: Keeping, snapshot: Snapshot, state: CheckpointState) -> None:
+def _write(
+    keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
+) -> None:
     if keeping.is_milestone(state.history):
         save_weights(keeping.folder / "milestones", snapshot, state)
+        if groups is not None:
+            keep(keeping.folder, state.epoch, groups)
     if keeping.is_best(state.history):
         keep_only(save_weights(keeping.folder / "best", snapshot, state))
     save_for_resume(keeping.folder / LAST, snapshot, state)

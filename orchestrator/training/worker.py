@@ -86,6 +86,7 @@ class _Lineage:
     counts: ParameterCounts
     flops_per_image: int
     history: list[Metrics]
+    """How each group was classified after the newest epoch; known to the leader."""
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -269,6 +270,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     trained = time.perf_counter()
     metrics |= evaluate(lineage.training, held.shards["validation"], num_classes)
     evaluated = time.perf_counter()
+    groups = metrics.pop("val_groups", None)  # too large for every epoch's record
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
     metrics["workers"] = num_workers()
@@ -280,7 +282,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
-        save_epoch(lineage.keeping, lineage.training, _state(lineage), held.writer)
+        save_epoch(lineage.keeping, lineage.training, _state(lineage), groups, held.writer)
         # A dict of its own: the thread that writes must find the one before as it was.
         lineage.history[-1] = metrics | {
             "seconds": seconds | {"checkpoint": time.perf_counter() - evaluated},

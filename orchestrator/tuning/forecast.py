@@ -143,12 +143,15 @@ def plan_lines(
     worker = f"{capacity.cpus_per_worker} CPU" + ("s" if capacity.cpus_per_worker > 1 else "")
     if capacity.gpus_per_worker:
         worker += f" + {capacity.gpus_per_worker:g} GPU"
+    trials = f"{expected.num_trials}"
+    if space.seeds > 1:
+        trials += f" ({space.num_configurations()} configurations x {space.seeds} seeds)"
     return (
         f"question    {space.question}",
         f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {data.protocol}: {rows}",
         f"model       {expected.parameters:,} parameters"
         + ("" if expected.exact else " (the largest seen)"),
-        f"trials      {expected.num_trials} in {most}{expected.num_lineages} trainings: "
+        f"trials      {trials} in {most}{expected.num_lineages} trainings: "
         f"{at_most}{expected.epochs} epochs to train; one by one it would be "
         f"{at_most}{expected.epochs_alone}",
         *_sharing_line(space, expected),

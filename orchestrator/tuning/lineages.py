@@ -28,12 +28,13 @@ KEY_DIGITS = 12
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a study: a row of its leaderboard."""
+    """One configuration of a study, trained with one seed."""
 
     number: int
     values: Values
     experiment: Experiment
     lineage: str
+    configuration: int
 
     @property
     def epochs(self) -> int:

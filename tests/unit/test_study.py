@@ -20,6 +20,7 @@ from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.seeds import Repeats, by_configuration
 from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
 
 GRID = {
@@ -150,9 +151,12 @@ class Driver:
         state = StudyState(self.space.epochs_choices(2))
         reopened = resume(past, state, resolver.trial)
         whole = whole_paths(self.space, resolver)
-        proposals = Proposals(self.space, seed=0, whole=whole, past=past_trials(past))
+        known = past_trials(past)
+        configurations = by_configuration(known, self.space, 0)
+        proposals = Proposals(self.space, seed=0, whole=whole, past=configurations)
+        repeats = Repeats(proposals, self.space, 0, known)
         study = Study(
-            self.folder, ledger, state, proposals, resolver.trial, self._on_record, self.num_slots
+            self.folder, ledger, state, repeats, resolver.trial, self._on_record, self.num_slots
         )
         study.reopen(reopened)
         if self.space.num_listed():
