@@ -30,7 +30,7 @@ from orchestrator.results.leaderboard_cells import (
     values_text,
     varied_paths,
 )
-from orchestrator.results.printable import duration, one_line
+from orchestrator.results.printable import duration, one_line, without_home
 from orchestrator.results.study_view import EpochPoint, StudyView, TrialRow
 
 _REFRESHES_PER_S: Final = 2
@@ -217,7 +217,7 @@ class _PlainLines:
 
     def _end_line(self, row: TrialRow) -> str:
         if row.state == "failed":
-            error = one_line(row.error, 200) or "no error was recorded"
+            error = one_line(without_home(row.error), 200) or "no error was recorded"
             return f"trial {row.trial} failed at epoch {row.epoch}/{row.epochs}  {error}"
         rank = "not ranked: no macro-F1"
         if row.val_macro_f1 is not None:
@@ -323,6 +323,6 @@ def _winner_lines(view: StudyView, folder: Path) -> list[str]:
 
 def _failure_lines(view: StudyView, folder: Path) -> list[str]:
     return [
-        f"failed      {who}: {error}" + (f"  (log: {folder / log})" if log else "")
+        f"failed      {who}: {without_home(error)}" + (f"  (log: {folder / log})" if log else "")
         for who, error, log in failures(view)
     ]
