@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from orchestrator.dashboard.slot_activity import SlotActivity
+from orchestrator.dashboard.slot_activity import SlotActivity, SlotState
 from orchestrator.results.leaderboard_cells import (
     EPOCHS,
     footer,
@@ -26,7 +25,7 @@ from orchestrator.results.leaderboard_cells import (
     varied_paths,
 )
 from orchestrator.results.places import Place
-from orchestrator.results.printable import one_line
+from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import (
     EpochPoint,
@@ -43,7 +42,6 @@ LOG_RATIO: Final = 30.0
 """Positive values that differ by more than this factor are drawn on a logarithmic axis."""
 _MAX_NAME: Final = 80
 _MAX_ERROR: Final = 400
-_HOME: Final = re.compile(r"(?:/home|/Users)/[^/\s'\":,]+|/root(?=/)")
 
 
 @dataclass(frozen=True)
@@ -106,6 +104,11 @@ class StudyFeed:
     def view(self) -> StudyView:
         """The study as of now."""
         return self._fold.view()
+
+    @property
+    def slots(self) -> Mapping[str, SlotState]:
+        """Its slots by name."""
+        return self._slots.slots
 
     def snapshot(self, importance: Importance | None = None) -> Snapshot:
         """The study as of now, one version on."""
@@ -191,11 +194,6 @@ def fields(view: StudyView) -> list[dict[str, Any]]:
 def shown(text: str, limit: int = _MAX_NAME) -> str:
     """Text fit for the page: one line, no control characters, no home folder, cut to `limit`."""
     return one_line(without_home(text), limit)
-
-
-def without_home(text: str) -> str:
-    """Text in which nobody's home folder is named."""
-    return _HOME.sub("~", text)
 
 
 def to_json(value: object) -> str:

@@ -33,7 +33,7 @@ from orchestrator.results.leaderboard_cells import (
     varied_paths,
 )
 from orchestrator.results.places import Place
-from orchestrator.results.printable import duration, one_line
+from orchestrator.results.printable import duration, one_line, without_home
 from orchestrator.results.study_view import EpochPoint, StudyView, TrialRow
 
 _REFRESHES_PER_S: Final = 2
@@ -222,7 +222,7 @@ class _PlainLines:
 
     def _end_line(self, row: TrialRow) -> str:
         if row.state == "failed":
-            error = one_line(row.error, 200) or "no error was recorded"
+            error = one_line(without_home(row.error), 200) or "no error was recorded"
             return f"trial {row.trial} failed at epoch {row.epoch}/{row.epochs}  {error}"
         rank = "not ranked: no macro-F1"
         if self._has_seeds and row.val_macro_f1 is not None:
@@ -344,6 +344,6 @@ def _seeds_of_winner(place: Place) -> list[str]:
 
 def _failure_lines(view: StudyView, folder: Path) -> list[str]:
     return [
-        f"failed      {who}: {error}" + (f"  (log: {folder / log})" if log else "")
+        f"failed      {who}: {without_home(error)}" + (f"  (log: {folder / log})" if log else "")
         for who, error, log in failures(view)
     ]
