@@ -6,7 +6,16 @@ import ast
 import sys
 from pathlib import Path
 
-COMMANDS = ("prepare", "train", "ablate", "leaderboard", "evaluate", "doctor")
+COMMANDS = (
+    "prepare",
+    "train",
+    "ablate",
+    "leaderboard",
+    "evaluate",
+    "predict",
+    "export",
+    "doctor",
+)
 """In the order in which a study uses them."""
 
 

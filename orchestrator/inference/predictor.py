@@ -1,21 +1,19 @@
 """A process that holds the model: batches of pixels in, probabilities out.
 
-WORKER. Ray Data starts it (`batch_run`) and hands it batches. What it computes is what a
-training's own evaluation computes: the same precision, the same layout in memory.
+WORKER. Ray Data starts it (`batch_run`) and hands it batches.
 """
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import ray
 import torch
 from torch import nn
 
 from orchestrator.config.errors import OrchestratorError
+from orchestrator.inference.forward import probabilities
 from orchestrator.ingest.shard import pixels_of
-from orchestrator.training.precision import Precision, choose_precision
+from orchestrator.training.precision import choose_precision
 
 KEYS = ("request", "row_id")
 """Columns that tell whose row a batch's row is; they go through as they came."""
@@ -67,19 +65,3 @@ class Predictor:
             ) from error
         keys = {name: batch.column(name) for name in KEYS}
         return pa.table(keys | {f"p{k}": column for k, column in enumerate(found_BK.T)})
-
-
-def probabilities(
-    network: nn.Module,
-    images_BHWC: npt.NDArray[np.uint8],
-    precision: Precision,
-    device: torch.device,
-) -> npt.NDArray[np.float32]:
-    """Softmax outputs of a batch, shape (B, K)."""
-    pixels = torch.from_numpy(images_BHWC).to(device)
-    images_BCHW = pixels.permute(0, 3, 1, 2).float().div_(255)
-    images_BCHW = images_BCHW.contiguous(memory_format=precision.memory_format)
-    with torch.inference_mode(), precision.autocast(device):
-        logits_BK = network(images_BCHW).float()
-    found: npt.NDArray[np.float32] = logits_BK.softmax(dim=1).cpu().numpy()
-    return found

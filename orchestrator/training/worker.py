@@ -57,6 +57,7 @@ class WorkerSettings(TypedDict):
     mailbox: ray.actor.ActorHandle
     image_shape: tuple[int, int, int]
     num_classes: int
+    dataset: dict[str, Any]
     sizes: dict[str, SplitSize]
     threads: int
     device_budget_gib: float
@@ -271,7 +272,7 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
-        _save(lineage)
+        _save(lineage, held.settings["dataset"])
         seconds["checkpoint"] = time.perf_counter() - evaluated
     return metrics
 
@@ -287,10 +288,15 @@ def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
     )
 
 
-def _save(lineage: _Lineage) -> None:
+def _save(lineage: _Lineage, dataset: dict[str, Any]) -> None:
     epoch = lineage.training.epoch
     state = CheckpointState(
-        epoch, lineage.key, tuple(lineage.history), lineage.experiment, asdict(lineage.report)
+        epoch,
+        lineage.key,
+        tuple(lineage.history),
+        lineage.experiment,
+        asdict(lineage.report),
+        dataset,
     )
     if epoch in lineage.milestones or _ends_early(lineage):
         save_weights(lineage.folder / "milestones", lineage.training, state)
