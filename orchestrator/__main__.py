@@ -14,6 +14,7 @@ COMMANDS = (
     "evaluate",
     "predict",
     "export",
+    "report",
     "doctor",
 )
 """In the order in which a study uses them."""
