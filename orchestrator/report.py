@@ -1,4 +1,4 @@
-"""The command `report`: one page that sets a study beside the one that it reproduces.
+"""The command `report`: one page that sets a study beside the paper that it reproduces.
 
     find what was trained and measured -> put tables and figures in order -> write HTML and Markdown
 
@@ -22,7 +22,7 @@ from orchestrator.results.report_sources import Sources, find_sources
 COMMAND = "python -m orchestrator.report"
 DESCRIPTION = (
     "Writes one page, as HTML and Markdown, that sets a study's tables and figures beside those of "
-    "the study it reproduces: both split protocols, main effects, leaks, production, remedies."
+    "the paper it reproduces: both split protocols, main effects, leaks, production, remedies."
 )
 EXAMPLES = (
     f"{COMMAND} study=runs/paper-1a2b3c4d",

@@ -151,7 +151,7 @@ class LeaderboardConfig(Section):
 
 
 class ReportConfig(Section):
-    """Set a study beside the one that it reproduces."""
+    """Set a study beside the paper that it reproduces."""
 
     study: Annotated[
         LocalPath,

@@ -61,6 +61,8 @@ img { max-width: 100%; height: auto; display: block; border-radius: .25rem; }
 .two img { width: 100%; }
 .paper { background: #ffffff; padding: .75rem; border-radius: .5rem; }
 .banner { border: 2px solid var(--bad); border-radius: .5rem; padding: .75rem 1rem; margin: 1rem 0; }
+tbody td { white-space: nowrap; }
+td.wraps { white-space: normal; text-align: left; min-width: 14rem; }
 td.theirs { color: var(--soft); font-style: italic; }
 td a { color: inherit; text-decoration-color: var(--line); }
 pre { background: var(--card); border-radius: .5rem; padding: .75rem 1rem; overflow-x: auto;

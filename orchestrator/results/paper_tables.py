@@ -1,6 +1,6 @@
-"""The study's own figures, and what they can and cannot say. PURE.
+"""The paper's own figures, and what they can and cannot say. PURE.
 
-Tables 3, 4 and 5 of the study that this program reproduces. Its weaknesses are computed from
+Tables 3, 4 and 5 of the paper that this program reproduces. Its weaknesses are computed from
 these figures, not asserted.
 """
 
@@ -16,7 +16,7 @@ from orchestrator.shift.recall_change import ASSUMED_DESIGN_EFFECT, verdict_from
 IMAGES: Final = 43_435
 PRODUCTION_IMAGES: Final = 26_124
 ADAPTER: Final = "affwild2"
-"""The adapter of `prepare` that reads the study's data."""
+"""The adapter of `prepare` that reads the paper's data."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from orchestrator.results.html_page import Cell
 
 NONE: Final = "–"
 THEIRS: Final = "theirs"
-"""The mark of the study's own figures."""
+"""The mark of the paper's own figures."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Linker:
 
 
 def theirs(text: str) -> Cell:
-    """A figure of the study's."""
+    """A figure of the paper's."""
     return Cell(text, THEIRS)
 
 

@@ -1,4 +1,4 @@
-"""The study's four figures from our records, as pictures beside the report. DRIVER.
+"""The paper's four figures from our records, as pictures beside the report. DRIVER.
 
 1 learning curves, 2 evolution over the experiments, 3 class distribution, 4 confusion matrix.
 """
@@ -92,7 +92,9 @@ def _distributions(sources: Sources, link: Linker) -> list[Figure]:
     figures = []
     for one in sources.datasets:
         manifest = one.manifest
-        for protocol, counts in manifest.counts.items():
+        # Of a set that is only measured the splits are of no interest.
+        shown = len(manifest.counts) if one in sources.trained_on else 1
+        for protocol, counts in list(manifest.counts.items())[:shown]:
             figures.append(
                 _drawn(
                     f"figure-3-{manifest.name}-{protocol}",

@@ -21,7 +21,7 @@ def diagnosis_section(sources: Sources, link: Linker) -> Section:
             link.cell(str(part(one.content, "production", "name") or "?"), one.file),
             link.cell(count(part(one.content, "production", "rows")), one.file),
             link.cell(str(one.content.get("verdict", NONE)), one.file),
-            str(one.content.get("statement", "")),
+            Cell(str(one.content.get("statement", "")), "wraps"),
         ]
         for one in sources.diagnoses
     ]

@@ -217,10 +217,10 @@ def _data_words(view: StudyView) -> str:
 
 def leaks_section(sources: Sources, link: Linker) -> Section:
     """What lies on both sides of each protocol, of each data set."""
-    rows = [row for one in sources.datasets for row in _leak_rows(one, link)]
+    rows = [row for one in sources.trained_on for row in _leak_rows(one, link)]
     lead = Paragraph(
         "Held-out rows (validation and test) whose video or subject, exact pixels or near copy "
-        "also lie in the training split. The study's own split is by frame, and reports no audit."
+        "also lie in the training split. The paper's own split is by frame; it reports no audit."
     )
     if not rows:
         return Section("Leak audit", [lead, Paragraph("No prepared set was found.", "soft")])
@@ -251,13 +251,13 @@ def _leak_rows(dataset: DatasetSource, link: Linker) -> list[Row]:
 def weaknesses(sources: Sources) -> Findings:
     """What the data at hand say of a split by frame, in a sentence each."""
     items: list[tuple[str, bool]] = []
-    for one in sources.datasets:
+    for one in sources.trained_on:
         leak = one.manifest.audit.leaks.get(FLATTERING)
         if leak and leak.held_out_rows:
             part_ = leak.held_out_same_group / leak.held_out_rows
             items.append(
                 (
-                    f"Under the study's split by frame, {part_:.0%} of the held-out rows of "
+                    f"Under the paper's split by frame, {part_:.0%} of the held-out rows of "
                     f"{one.manifest.name} share their video or subject with training rows.",
                     part_ > 0,
                 )

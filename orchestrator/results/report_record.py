@@ -7,14 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from orchestrator.results import paper_tables as paper
-from orchestrator.results.html_page import Row
+from orchestrator.results.html_page import Cell, Row
 from orchestrator.results.report_blocks import Block, Commands, Paragraph, Section, Table
 from orchestrator.results.report_cells import NONE, Linker, part
 from orchestrator.results.report_sources import Sources
 
 
 def banner(sources: Sources) -> str:
-    """Says on top which data are not the study's; "" where all that was trained on are."""
+    """Says on top which data are not the paper's; "" where all that was trained on are."""
     strange = [
         f"{one.manifest.name} (read by the adapter {one.manifest.source.adapter})"
         for one in sources.datasets
@@ -34,8 +34,8 @@ def banner(sources: Sources) -> str:
         else ""
     )
     return (
-        f"These data are not the study's. Data sets here are {'; '.join(said)}. Figures of the "
-        f"study stand beside them to show where each belongs, not to be compared.{faces}"
+        f"These data are not the paper's. Data sets here are {'; '.join(said)}. Figures of the "
+        f"paper stand beside ours to show where each belongs, not to be compared.{faces}"
     )
 
 
@@ -64,7 +64,7 @@ def data_section(sources: Sources, link: Linker) -> Section:
         )
     head = ["data set", "adapter", "rows kept", "quarantined", "images", "fingerprint"]
     lead = Paragraph(
-        f"The study has {paper.IMAGES:,} images of six classes from Aff-Wild2 and "
+        f"The paper has {paper.IMAGES:,} images of six classes from Aff-Wild2 and "
         f"{paper.PRODUCTION_IMAGES:,} of production.",
         "soft",
     )
@@ -164,7 +164,7 @@ def unread_section(sources: Sources, link: Linker) -> Section | None:
     if not sources.unreadable:
         return None
     rows: list[Row] = [
-        [link.cell(f"{file.parent.name}/{file.name}", file), reason]
+        [link.cell(f"{file.parent.name}/{file.name}", file), Cell(reason, "wraps")]
         for file, reason in sources.unreadable
     ]
     return Section("Not read", [Table("Files that this report is without", ["file", "why"], rows)])

@@ -123,6 +123,15 @@ class Sources:
         """Whether there is nothing to report."""
         return not (self.studies or self.runs or self.evaluations)
 
+    @property
+    def trained_on(self) -> list[DatasetSource]:
+        """The sets that something was trained on; all, where nothing says which."""
+        said = {study.fingerprint for study in self.studies}
+        said |= {str(run.dataset.get("fingerprint", "")) for run in self.runs}
+        said |= {str(part(one.content, "trained_on", "fingerprint")) for one in self.evaluations}
+        found = [one for one in self.datasets if one.manifest.fingerprint in said]
+        return found or self.datasets
+
     def dataset(self, fingerprint: str) -> DatasetSource | None:
         """The set of that fingerprint."""
         same = [one for one in self.datasets if one.manifest.fingerprint == fingerprint]

@@ -52,7 +52,7 @@ def report_of(sources: Sources, title: str, link: Linker) -> Report:
 
 
 def _in_short(sources: Sources) -> Section:
-    """The known weaknesses of the study, each from data."""
+    """The known weaknesses of the paper, each from data."""
     items = [
         *weaknesses(sources).items,
         (paper.ablation_verdict(), True),

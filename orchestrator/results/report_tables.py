@@ -1,4 +1,4 @@
-"""The study's tables 3, 4 and 5 beside ours. PURE."""
+"""The paper's tables 3, 4 and 5 beside ours. PURE."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from orchestrator.results.report_cells import NONE, Linker, mappings, number, pa
 from orchestrator.results.report_sources import JsonSource, RunSource, Sources, StudySource
 from orchestrator.results.study_view import TrialRow
 
-PAPER: Final = "study"
+PAPER: Final = "paper"
 TEST: Final = "test"
 
 
@@ -35,7 +35,7 @@ def trained_section(sources: Sources, link: Linker) -> Section:
         Paragraph(
             "Figures of ours are of the epoch with the best validation macro-F1, whose weights are "
             "kept; [low, high] is a 95 % interval that resamples whole videos or subjects. The "
-            "study gives none, and splits by frame (random)."
+            "paper gives none, and splits by frame (random)."
         ),
         Table("Table 3: main and baseline", head, rows),
     ]
@@ -82,11 +82,11 @@ def own_evaluation(source: RunSource | StudySource, sources: Sources) -> JsonSou
 
 
 def ablation_section(sources: Sources, link: Linker) -> Section:
-    """Table 4: the study's three rows, beside the trials of each study that have their factors."""
+    """Table 4: the paper's three rows, beside the trials of each study that have their factors."""
     blocks: list[Block] = []
     for study in sources.studies:
         matched = _matched(study)
-        if any(theirs_row for theirs_row, _ in matched):
+        if matched:
             blocks.append(_ablation_table(study, matched, sources, link))
     if not blocks:
         blocks.append(
@@ -95,8 +95,8 @@ def ablation_section(sources: Sources, link: Linker) -> Section:
     return Section("Table 4: the ablation", [Paragraph(paper.ablation_verdict()), *blocks])
 
 
-def _matched(study: StudySource) -> list[tuple[paper.Ablated | None, TrialRow]]:
-    """Each trial with the row of Table 4 of its optimizer and learning rate, each row once.
+def _matched(study: StudySource) -> list[tuple[paper.Ablated, TrialRow]]:
+    """Rows of Table 4, each with the trial of its optimizer and learning rate.
 
     A row goes to the trial with the epochs nearest to its own: small studies have fewer.
     """
@@ -113,18 +113,18 @@ def _matched(study: StudySource) -> list[tuple[paper.Ablated | None, TrialRow]]:
         if fitting:
             nearest = min(fitting, key=lambda trial: abs(trial.epochs - row.epochs))
             taken[nearest.trial] = row
-    in_order = sorted(trials, key=lambda trial: trial.trial)
-    return [(taken.get(trial.trial), trial) for trial in in_order]
+    by_number = {trial.trial: trial for trial in trials}
+    return [(row, by_number[trial]) for trial, row in taken.items()]
 
 
 def _ablation_table(
     study: StudySource,
-    matched: Sequence[tuple[paper.Ablated | None, TrialRow]],
+    matched: Sequence[tuple[paper.Ablated, TrialRow]],
     sources: Sources,
     link: Linker,
 ) -> Table:
     head = ["trial", "epochs", "train accuracy", "train loss", "validation macro-F1", "test"]
-    head += ["study: row", "train accuracy", "loss", "test macro-F1"]
+    head += ["paper: row", "train accuracy", "loss", "test macro-F1"]
     winner = study.view.winner
     test = own_evaluation(study, sources)
     rows = []
@@ -142,7 +142,7 @@ def _ablation_row(
     study: StudySource,
     trial: TrialRow,
     test: JsonSource | None,
-    row: paper.Ablated | None,
+    row: paper.Ablated,
     link: Linker,
 ) -> Row:
     metrics = trial.metrics
@@ -154,15 +154,13 @@ def _ablation_row(
         link.scored(trial.val_macro_f1, trial.interval, study.file),
         _test_cell(test, link),
     ]
-    if row is None:
-        return [*ours, *[theirs("")] * 4]
     said = f"{row.optimizer}, {row.lr:g}, {row.epochs} epochs"
     figures = (row.train_accuracy, row.loss, row.test_macro_f1)
     return [*ours, theirs(said), *(theirs(share(value)) for value in figures)]
 
 
 def production_section(sources: Sources, link: Linker) -> Section:
-    """Table 5: the study's production classes, then each evaluation of ours on another set."""
+    """Table 5: the paper's production classes, then each evaluation of ours on another set."""
     rows: list[Row] = [
         [
             theirs(one.name),
@@ -183,7 +181,7 @@ def production_section(sources: Sources, link: Linker) -> Section:
     head = ["class", "precision", "recall", "F1", "samples"]
     blocks: list[Block] = [
         Paragraph(paper.production_verdict()),
-        Table("Table 5 as the study has it", head, rows),
+        Table("Table 5 as the paper has it", head, rows),
     ]
     elsewhere = [one for one in sources.evaluations if _is_elsewhere(one)]
     blocks += [_class_table(one, head, link) for one in elsewhere]

@@ -192,8 +192,8 @@ def test_our_figures_stand_beside_those_of_the_study(whole, capsys):
 
 def test_the_page_says_on_top_that_the_data_are_not_aff_wild2(whole):
     page, markdown = written(whole)
-    assert "not the study's" in page.text.split("In short")[0]
-    assert "not the study's" in markdown.split("## In short")[0]
+    assert "not the paper's" in page.text.split("In short")[0]
+    assert "not the paper's" in markdown.split("## In short")[0]
 
     def claim(manifest):
         manifest["source"]["adapter"] = "affwild2"
@@ -204,7 +204,7 @@ def test_the_page_says_on_top_that_the_data_are_not_aff_wild2(whole):
         fingerprint = json.loads((whole / "faces" / "manifest.json").read_text())["fingerprint"]
         ledger_file.write_text(ledger_file.read_text().replace("f" * 64, fingerprint))
     page, _ = written(whole)
-    assert "not the study's" not in page.text.split("In short")[0]
+    assert "not the paper's" not in page.text.split("In short")[0]
 
 
 def test_every_number_leads_to_a_file_that_is_there(whole):
