@@ -6,7 +6,7 @@ import ast
 import sys
 from pathlib import Path
 
-COMMANDS = ("prepare", "train", "ablate", "leaderboard", "evaluate", "doctor")
+COMMANDS = ("prepare", "train", "ablate", "leaderboard", "evaluate", "diagnose", "adapt", "doctor")
 """In the order in which a study uses them."""
 
 
