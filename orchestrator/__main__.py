@@ -12,6 +12,8 @@ COMMANDS = (
     "ablate",
     "leaderboard",
     "evaluate",
+    "diagnose",
+    "adapt",
     "predict",
     "export",
     "report",

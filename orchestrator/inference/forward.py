@@ -20,11 +20,11 @@ def probabilities(
     precision: Precision,
     device: torch.device,
 ) -> npt.NDArray[np.float32]:
-    """Softmax outputs of a batch, shape (B, K)."""
+    """Softmax outputs of a batch, shape (B, K); (B, M * K) where the network is several models."""
     pixels = torch.from_numpy(images_BHWC).to(device)
     images_BCHW = pixels.permute(0, 3, 1, 2).float().div_(255)
     images_BCHW = images_BCHW.contiguous(memory_format=precision.memory_format)
     with torch.inference_mode(), precision.autocast(device):
-        logits_BK = network(images_BCHW).float()
-    found: npt.NDArray[np.float32] = logits_BK.softmax(dim=1).cpu().numpy()
+        logits = network(images_BCHW).float()
+    found: npt.NDArray[np.float32] = logits.softmax(dim=-1).flatten(1).cpu().numpy()
     return found
