@@ -49,7 +49,7 @@ th, td { text-align: right; padding: .35rem .8rem; border-bottom: 1px solid var(
   vertical-align: bottom; max-width: 20rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--soft); font-weight: 600; font-size: .875rem; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: 9rem; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem;
   list-style: none; margin: 1rem 0; padding: 0; }
 .pairs > li { background: var(--card); border-radius: .5rem; padding: .75rem 1rem; }

@@ -84,10 +84,11 @@ def own_evaluation(source: RunSource | StudySource, sources: Sources) -> JsonSou
 def ablation_section(sources: Sources, link: Linker) -> Section:
     """Table 4: the paper's three rows, beside the trials of each study that have their factors."""
     blocks: list[Block] = []
-    for study in sources.studies:
-        matched = _matched(study)
-        if matched:
-            blocks.append(_ablation_table(study, matched, sources, link))
+    matched = [(study, _matched(study)) for study in sources.studies]
+    matched.sort(key=lambda one: -len(one[1]))  # those with all three rows first
+    for study, rows in matched:
+        if rows:
+            blocks.append(_ablation_table(study, rows, sources, link))
     if not blocks:
         blocks.append(
             Paragraph("No study with the optimizers and learning rates of Table 4.", "soft")
@@ -123,7 +124,7 @@ def _ablation_table(
     sources: Sources,
     link: Linker,
 ) -> Table:
-    head = ["trial", "epochs", "train accuracy", "train loss", "validation macro-F1", "test"]
+    head = ["trial", "train accuracy", "train loss", "validation macro-F1", "test macro-F1"]
     head += ["paper: row", "train accuracy", "loss", "test macro-F1"]
     winner = study.view.winner
     test = own_evaluation(study, sources)
@@ -146,15 +147,15 @@ def _ablation_row(
     link: Linker,
 ) -> Row:
     metrics = trial.metrics
+    values = values_text(trial, varied_paths(study.view)) or f"trial {trial.trial}"
     ours: list[str | Cell] = [
-        link.cell(values_text(trial, varied_paths(study.view)) or f"{trial.trial}", study.file),
-        link.cell(f"{trial.epochs}", study.file),
+        link.cell(f"{values}, {trial.epochs} epochs", study.file),
         link.share(metrics.get("train_accuracy"), study.file),
         link.share(metrics.get("train_loss"), study.file),
         link.scored(trial.val_macro_f1, trial.interval, study.file),
         _test_cell(test, link),
     ]
-    said = f"{row.optimizer}, {row.lr:g}, {row.epochs} epochs"
+    said = f"{row.optimizer} {row.lr:g}, {row.epochs} epochs"
     figures = (row.train_accuracy, row.loss, row.test_macro_f1)
     return [*ours, theirs(said), *(theirs(share(value)) for value in figures)]
 
