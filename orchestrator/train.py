@@ -73,14 +73,14 @@ def main(argv: Sequence[str]) -> int:
         name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
         folder = Path(config.out).absolute() / name
         with exclusive(folder, "name"):
-            _train(config, experiment, dataset, folder)
+            train_run(config, experiment, dataset, folder)
     return 0
 
 
-def _train(
+def train_run(
     config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path
 ) -> None:
-    """Trains to the asked epoch and writes the run folder as it goes."""
+    """Trains to the asked epoch and writes the run folder as it goes; Ray must be initialised."""
     from orchestrator.slots import ready_slots
     from orchestrator.training.steady_run import SteadyRun, Task
 
