@@ -8,9 +8,10 @@ new. DRIVER.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import EMOTIONS
@@ -86,6 +87,7 @@ class _Job:
     resolver: Resolver
     dataset: PreparedDataset
     folder: Path
+    command: str = ""
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
@@ -119,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
         dataset = dataset or embedded_dataset(config.out)
         job = _job(config, space, experiments, dataset)
         _show_page(job, tab, cluster)
-        return _ablate(job, cluster)
+        return _ablate(replace(job, command=shlex.join([*COMMAND.split(), *argv])), cluster)
 
 
 def _job(
@@ -271,6 +273,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
         "record": "study",
         "version": VERSION,
         "study": job.folder.name,
+        "command": job.command,
         "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
         "experiment": to_dict(job.resolver.experiment({})),
         "dataset": {

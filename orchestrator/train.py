@@ -74,17 +74,24 @@ def main(argv: Sequence[str]) -> int:
         name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
         folder = Path(config.out).absolute() / name
         with exclusive(folder, "name"):
-            return _train(config, experiment, dataset, folder, again=go_on(COMMAND, argv))
+            return train_run(config, experiment, dataset, folder, go_on(COMMAND, argv))
 
 
-def _train(
-    config: TrainConfig,
-    experiment: Experiment,
-    dataset: PreparedDataset,
-    folder: Path,
-    again: str,
+def train_run(
+    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path, again: str
 ) -> int:
-    """Trains to the asked epoch and writes the run folder as it goes; returns the exit status."""
+    """Trains to the asked epoch and writes the run folder as it goes; Ray must be initialised.
+
+    Args:
+        config: of the command.
+        experiment: its resolved experiment.
+        dataset: checked.
+        folder: of the run.
+        again: the command that goes on where this one was stopped.
+
+    Returns:
+        The exit status: 130 where Ctrl-C ended it before its last epoch.
+    """
     from orchestrator.slots import ready_slots
     from orchestrator.training.steady_run import SteadyRun, Task
 

@@ -159,6 +159,28 @@ class LeaderboardConfig(Section):
     ] = "table"
 
 
+class ReportConfig(Section):
+    """Set a study beside the paper that it reproduces."""
+
+    study: Annotated[
+        LocalPath,
+        Field(
+            description="folder of a study of `ablate`, or one that holds studies, runs and what "
+            "was made of them, such as that of `reproduce`"
+        ),
+    ]
+    also: Annotated[
+        tuple[LocalPath, ...],
+        Field(
+            description="more of the same: the other protocol's study, runs of `train`, "
+            "evaluations, diagnoses, adaptations, prepared sets"
+        ),
+    ] = ()
+    out: Annotated[
+        LocalPath | None, Field(description="folder to write; null = report in the study's folder")
+    ] = None
+
+
 class DoctorConfig(Section):
     """Check this machine and print what to mend."""
 

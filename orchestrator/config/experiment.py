@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.neutral import Neutral
 from orchestrator.config.optimizers import Adam, Optimizer
@@ -152,6 +152,16 @@ class Experiment(Section):
         ),
         Neutral("none"),
     ] = "none"
+    target_shares: Annotated[
+        tuple[Annotated[Number, Field(ge=0, le=1)], ...],
+        Field(
+            max_length=127,
+            description="importance weights: the classes' shares where the model will be used, in "
+            "the order of the classes; a training row then weighs its class's share there over "
+            "that among the training rows; [] = none",
+        ),
+        Neutral(()),
+    ] = ()
     gradient_clip: Annotated[
         Number,
         Field(
@@ -171,6 +181,22 @@ class Experiment(Section):
             description="auto = bf16 autocast where the processor has it, else fp32 (tf32 on GPUs)"
         ),
     ] = "auto"
+
+    @field_validator("target_shares")
+    @classmethod
+    def _shares_of_one(cls, shares: tuple[float, ...]) -> tuple[float, ...]:
+        if shares and abs(sum(shares) - 1) > 1e-6:
+            raise ValueError("must be shares >= 0 that add up to 1, one a class")
+        return shares
+
+    @model_validator(mode="after")
+    def _one_rule_weighs_rows(self) -> Experiment:
+        if self.target_shares and self.class_weights != "none":
+            raise ValueError(
+                "target_shares: weigh rows by themselves; got class_weights="
+                f"{self.class_weights} besides. Set class_weights=none"
+            )
+        return self
 
 
 class Resources(Section):

@@ -14,7 +14,7 @@ from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
 from orchestrator.training.batch_norm import needs_two_rows, refuse_single_rows
 from orchestrator.training.epochs import Training, replicate
-from orchestrator.training.loss import Loss, class_counts, class_weights
+from orchestrator.training.loss import Loss, class_counts, class_weights, importance_weights
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.phase_clock import phase_clock
 from orchestrator.training.precision import Precision
@@ -61,8 +61,12 @@ def build_training(
 
 
 def _loss(experiment: Experiment, device: torch.device, shard: Shard, num_classes: int) -> Loss:
-    if experiment.class_weights == "none":
+    if experiment.class_weights == "none" and not experiment.target_shares:
         return Loss(experiment.label_smoothing)
-    weights_K = class_weights(experiment.class_weights, class_counts(shard, num_classes))
+    counts_K = class_counts(shard, num_classes)
+    if experiment.target_shares:
+        weights_K = importance_weights(experiment.target_shares, counts_K)
+    else:
+        weights_K = class_weights(experiment.class_weights, counts_K)
     on_device = torch.from_numpy(weights_K.astype(np.float32)).to(device)
     return Loss(experiment.label_smoothing, on_device)

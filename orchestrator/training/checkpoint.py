@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class CheckpointState:
         history: one dict of metrics an epoch, so that no finished epoch is ever lost.
         experiment: the resolved experiment.
         weights: where the first weights came from, layer by layer.
+        dataset: name, fingerprint, classes and image_shape of the data set, without which outputs
+            are mere numbers; empty in checkpoints that were written before it was kept.
     """
 
     epoch: int
@@ -50,6 +52,7 @@ class CheckpointState:
     history: tuple[Metrics, ...]
     experiment: dict[str, Any]
     weights: dict[str, Any]
+    dataset: dict[str, Any] = field(default_factory=dict)
 
 
 def epoch_folder(parent: Path, epoch: int) -> Path:
@@ -115,6 +118,7 @@ def read_state(folder: Path) -> CheckpointState:
         history=tuple(content["history"]),
         experiment=content["experiment"],
         weights=content["weights"],
+        dataset=content.get("dataset", {}),
     )
 
 
@@ -158,6 +162,7 @@ def _write(
         "history": list(state.history),
         "experiment": state.experiment,
         "weights": state.weights,
+        "dataset": state.dataset,
     }
     write_json(folder / MARKER, {**marker, "fingerprint": fingerprint(marker)})
 

@@ -55,6 +55,7 @@ class SlotPlan:
         gpus_per_worker: GPUs of each; 0 trains on the CPU.
         image_shape: (H, W, C) of the data set.
         num_classes: classes of the data set.
+        dataset: what a checkpoint says of the data set (`checkpoint.CheckpointState`).
         sizes: rows and groups of each split.
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
@@ -66,6 +67,7 @@ class SlotPlan:
     gpus_per_worker: float
     image_shape: tuple[int, int, int]
     num_classes: int
+    dataset: Mapping[str, object]
     sizes: Mapping[str, SplitSize]
     device_budget_gib: float
     start_timeout_s: float
@@ -153,6 +155,7 @@ def _trainer(
         "mailbox": mailbox,
         "image_shape": plan.image_shape,
         "num_classes": plan.num_classes,
+        "dataset": dict(plan.dataset),
         "sizes": dict(plan.sizes),
         "threads": plan.cpus_per_worker,
         "device_budget_gib": plan.device_budget_gib,

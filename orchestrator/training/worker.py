@@ -57,6 +57,7 @@ class WorkerSettings(TypedDict):
     mailbox: ray.actor.ActorHandle
     image_shape: tuple[int, int, int]
     num_classes: int
+    dataset: dict[str, Any]
     sizes: dict[str, SplitSize]
     threads: int
     device_budget_gib: float
@@ -282,7 +283,8 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
-        save_epoch(lineage.keeping, lineage.training, _state(lineage), groups, held.writer)
+        state = _state(lineage, held.settings["dataset"])
+        save_epoch(lineage.keeping, lineage.training, state, groups, held.writer)
         # A dict of its own: the thread that writes must find the one before as it was.
         lineage.history[-1] = metrics | {
             "seconds": seconds | {"checkpoint": time.perf_counter() - evaluated},
@@ -302,13 +304,14 @@ def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
     )
 
 
-def _state(lineage: _Lineage) -> CheckpointState:
+def _state(lineage: _Lineage, dataset: dict[str, Any]) -> CheckpointState:
     return CheckpointState(
         epoch=lineage.training.epoch,
         lineage=lineage.key,
         history=tuple(lineage.history),
         experiment=lineage.experiment,
         weights=asdict(lineage.report),
+        dataset=dataset,
     )
 
 

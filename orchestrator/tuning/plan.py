@@ -180,8 +180,13 @@ def _one_of_each_rule(problems: Mapping[str, None]) -> dict[str, None]:
 
 
 def model_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:
-    """What is wrong with an experiment's model, as far as shows without building it."""
-    model = experiment.model
+    """What does not fit the data set's images and classes, as far as shows without building it."""
+    model, shares = experiment.model, experiment.target_shares
+    if shares and len(shares) != num_classes:
+        return (
+            f"target_shares: must be one a class of the data set, {num_classes}; got "
+            f"{len(shares)}. Give them in the order of its classes",
+        )
     try:
         models.check(
             model.name,

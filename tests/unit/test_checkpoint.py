@@ -67,7 +67,8 @@ def steps(training: Training, number: int, start: int = 0) -> None:
 
 def state(epoch: int, lineage: str = "abc") -> CheckpointState:
     history = tuple({"epoch": number, "val_loss": 1 / number} for number in range(1, epoch + 1))
-    return CheckpointState(epoch, lineage, history, {"epochs": 9}, {"file": "random"})
+    dataset = {"name": "faces", "classes": ["a", "b"]}
+    return CheckpointState(epoch, lineage, history, {"epochs": 9}, {"file": "random"}, dataset)
 
 
 def save(parent: Path, training: Training, epoch: int, lineage: str = "abc") -> Path:

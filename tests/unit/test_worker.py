@@ -34,7 +34,11 @@ def rows(labels: list[int]) -> Shard:
 
 @pytest.fixture
 def held() -> worker._Held:
-    settings = {"image_shape": (IMAGE_PX, IMAGE_PX, 3), "num_classes": NUM_CLASSES}
+    settings = {
+        "image_shape": (IMAGE_PX, IMAGE_PX, 3),
+        "num_classes": NUM_CLASSES,
+        "dataset": {"name": "made up"},
+    }
     shards = {"train": rows([0, 0, 0, 1, 1, 2]), "validation": rows([0, 1, 2])}
     return worker._Held(settings, torch.device("cpu"), shards)
 

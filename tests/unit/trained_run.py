@@ -35,8 +35,21 @@ def small_model(dataset: PreparedDataset) -> nn.Module:
     return network
 
 
-def write_run(folder: Path, dataset: PreparedDataset, **values) -> Path:
-    """A run with a best checkpoint of epoch 2; double underscores in `values` stand for dots."""
+def facts_of(dataset: PreparedDataset) -> dict:
+    """What a checkpoint says of its data set."""
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "image_shape": list(dataset.image_shape),
+    }
+
+
+def write_run(folder: Path, dataset: PreparedDataset, *, silent: bool = True, **values) -> Path:
+    """A run with a best checkpoint of epoch 2; double underscores in `values` stand for dots.
+
+    `silent` leaves out what a checkpoint says of its data set, as older ones do.
+    """
     given = {
         "data.path": str(dataset.root),
         "model.name": "main",
@@ -51,6 +64,7 @@ def write_run(folder: Path, dataset: PreparedDataset, **values) -> Path:
         history=({"epoch": 1}, {"epoch": 2}),
         experiment=to_dict(experiment),
         weights={"sha256": ""},
+        dataset=facts_of(dataset) if not silent else {},
     )
     snapshot = Snapshot(model=small_model(dataset).state_dict(), optimizer={}, plain={})
     save_weights(folder / "checkpoints" / "best", snapshot, state)
