@@ -183,7 +183,9 @@ def _train(
     config = adaptation.train_config(remedy, experiment)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.log").open("w") as log, contextlib.redirect_stdout(log):
-        train_run(config, experiment, dataset, folder)
+        status = train_run(config, experiment, dataset, folder, "the same `adapt` command")
+    if status:  # Ctrl-C; its epochs so far are kept
+        raise KeyboardInterrupt
 
 
 def _write(adaptation: Adaptation, outcome: Outcome) -> None:

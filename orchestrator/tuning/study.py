@@ -244,6 +244,6 @@ def _past(trial: Record, end: Record | None, scores: Mapping[tuple[str, int], fl
         values=trial["values"],
         score=scores.get((trial["lineage"], end["epoch"])) if end and finished else None,
         open=end is None or lost,
-        configuration=int(trial.get("configuration", trial["trial"])),
+        configuration=trial["configuration"] if "configuration" in trial else trial["trial"],
         seed=trial["seed"],
     )
