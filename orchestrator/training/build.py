@@ -13,6 +13,7 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
 from orchestrator.training.batch_norm import needs_two_rows, refuse_single_rows
+from orchestrator.training.compiling import compiled
 from orchestrator.training.epochs import Training, replicate
 from orchestrator.training.loss import Loss, class_counts, class_weights, importance_weights
 from orchestrator.training.optimizers import build_optimizer
@@ -44,9 +45,10 @@ def build_training(
     """
     if needs_two_rows(model, shard.images.shape[1]):
         refuse_single_rows(shard, experiment.batch_size, device)
+    replica = replicate(model, device)
     return Training(
         model=model,
-        replica=replicate(model, device),
+        replica=compiled(replica) if experiment.compile else replica,
         optimizer=build_optimizer(experiment.optimizer, model.parameters()),
         augmentation=AugmentationPlan(**experiment.augmentation.model_dump()),
         precision=precision,

@@ -42,6 +42,7 @@ from orchestrator.training.checkpoint import (
     restore,
 )
 from orchestrator.training.checkpoint_writer import CheckpointWriter
+from orchestrator.training.compiling import compiler_problem
 from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoch
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
@@ -153,6 +154,12 @@ def _carry_out(command: Command, held: _Held) -> Answer:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
         return {"kind": "failed", "error": _out_of_memory(error), "final": False}
+    except RuntimeError as error:
+        problem = compiler_problem(error)
+        if not problem or num_workers() > 1:
+            raise
+        held.lineage = None
+        return {"kind": "failed", "error": problem, "final": False}
 
 
 def _begin(command: Command, held: _Held) -> _Lineage:

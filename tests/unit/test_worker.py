@@ -246,3 +246,15 @@ def test_a_resumed_cosine_goes_on_at_the_learning_rate_where_it_was(held, tmp_pa
     epoch(resumed)
     (group,) = resumed.lineage.training.optimizer.param_groups
     assert group["lr"] == pytest.approx((1 + np.cos(np.pi / 4)) / 2)
+
+
+def test_a_network_that_cannot_be_compiled_fails_its_trial_and_no_more(held, tmp_path, monkeypatch):
+    def broken(replica):
+        return torch.compile(replica, backend=lambda graph, inputs: 1 / 0)
+
+    monkeypatch.setattr("orchestrator.training.build.compiled", broken)
+    begin(held, tmp_path, compile=True)
+    answer = worker._carry_out({"kind": "epoch"}, held)
+    assert answer["kind"] == "failed"
+    assert answer["error"].startswith("compile: each worker must be able to compile the network")
+    assert begin(held, tmp_path)["kind"] == "begun"
