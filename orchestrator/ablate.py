@@ -194,7 +194,9 @@ def _study(
     # All slots wait for the data that is read once for them.
     ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
     seconds = summed([ingest, screen.trained_s()])
-    return (*phase_table(seconds, watch.wall_s(), num_slots=capacity.slots), "")
+    ledger.append(screen.utilisation.record())
+    table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
+    return (*table, *screen.utilisation.lines(), "")
 
 
 def _train(job: _Job, study: Study, capacity: SlotCapacity) -> Stopwatch:

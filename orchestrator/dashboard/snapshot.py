@@ -132,6 +132,7 @@ def head_document(
     importance: Importance | None = None,
 ) -> dict[str, Any]:
     """What is sent each time: the study, its plan, slots, leader and order."""
+    seeds = has_seeds(view)
     states: tuple[State, ...] = ("queued", "running", "finished", "failed")
     return {
         "name": shown(view.name),
@@ -150,8 +151,8 @@ def head_document(
         "slots": _slots(view, slots),
         "leader": _leader(view),
         "importance": _importance(importance),
-        "seeds": has_seeds(view),
-        "order": [entry for place in view.places for entry in _entries(place)],
+        "seeds": seeds,
+        "order": [entry for place in view.places for entry in _entries(place, seeds)],
     }
 
 
@@ -233,11 +234,11 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
     ]
 
 
-def _entries(place: Place) -> list[list[Any]]:
+def _entries(place: Place, with_mean: bool) -> list[list[Any]]:
     """A configuration's trials: number, rank, mean over seeds; the one that stands for it first."""
+    mean = [mean_text(place) if place.finished else ""] if with_mean else []
     others = [row for row in place.rows if row is not place.row]
-    label, mean = place.label, mean_text(place) if place.finished else ""
-    return [[row.trial, label, mean] for row in (place.row, *others)]
+    return [[row.trial, place.label, *mean] for row in (place.row, *others)]
 
 
 def _leader(view: StudyView) -> dict[str, Any] | None:

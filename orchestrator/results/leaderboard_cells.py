@@ -113,7 +113,7 @@ def footer(view: StudyView) -> tuple[str, ...]:
 
 def has_seeds(view: StudyView) -> bool:
     """Whether any configuration has trials of several seeds."""
-    return any(len(place.rows) > 1 for place in view.places)
+    return len({row.configuration for row in view.trials}) < len(view.trials)
 
 
 def seed_lines(view: StudyView) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ ranked when all of them have finished: a mean over those that survived would fla
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -128,6 +129,7 @@ def _ranked(places: list[Place]) -> Iterable[Place]:
     """Competition ranking (1=, 1=, 3) of configurations that come best first."""
     scores = [place.score for place in places]
     first_of = {score: rank for rank, score in reversed(list(enumerate(scores, start=1)))}
+    holders = Counter(scores)
     behind = behind_winner(
         [{row.seed: (row.val_macro_f1 or 0.0, row.groups) for row in p.rows} for p in places]
     )
@@ -135,7 +137,7 @@ def _ranked(places: list[Place]) -> Iterable[Place]:
         yield Place(
             place.row,
             rank=first_of[score],
-            tied=scores.count(score) > 1,
+            tied=holders[score] > 1,
             close=score != scores[0] and _is_close(place, places[0], apart),
             rows=place.rows,
             behind=apart,
