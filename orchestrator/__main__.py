@@ -17,6 +17,7 @@ COMMANDS = (
     "predict",
     "export",
     "report",
+    "reproduce",
     "doctor",
 )
 """In the order in which a study uses them."""

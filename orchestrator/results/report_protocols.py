@@ -11,7 +11,7 @@ from typing import Any, Final
 from orchestrator.config.validate import fingerprint
 from orchestrator.results.html_page import Cell, Row
 from orchestrator.results.leaderboard_cells import EPOCHS, short_names, values_text, varied_paths
-from orchestrator.results.main_effects import Effect, main_effects
+from orchestrator.results.paired_effects import Effect, paired_effects
 from orchestrator.results.printable import value_text
 from orchestrator.results.report_blocks import Block, Findings, Paragraph, Section, Table
 from orchestrator.results.report_cells import (
@@ -179,7 +179,7 @@ def effects_section(sources: Sources, link: Linker) -> Section:
         )
     ]
     for study in sources.studies:
-        effects = main_effects(study.view)
+        effects = paired_effects(study.view)
         if len({effect.factor for effect in effects}) > 1:
             blocks.append(_effects_table(study, effects, link))
     if len(blocks) == 1:

@@ -11,7 +11,7 @@ import yaml
 from orchestrator.config.errors import ConfigError
 from orchestrator.report import main
 from orchestrator.results import paper_tables
-from orchestrator.results.main_effects import main_effects
+from orchestrator.results.paired_effects import paired_effects
 from orchestrator.results.report_blocks import Commands, Paragraph, Report, Section
 from orchestrator.results.report_html import report_html
 from orchestrator.results.report_markdown import report_markdown
@@ -329,7 +329,7 @@ def test_main_effects_are_differences_of_partners():
         records.append(fake_study.trial(k, f"lineage{k}", epochs, values))
         records.append(fake_study.epoch(f"lineage{k}", epochs, score))
         records.append(fake_study.end(k, epochs))
-    effects = {(one.factor, one.level): one for one in main_effects(fold(records))}
+    effects = {(one.factor, one.level): one for one in paired_effects(fold(records))}
     found = {key: one.change for key, one in effects.items() if one.change is not None}
     assert found == pytest.approx(
         {("optimizer.name", "adam"): 0.2, ("optimizer.lr", 0.1): -0.1, ("epochs", 10): 0.05}
@@ -346,4 +346,4 @@ def test_what_is_not_crossed_has_no_main_effects():
         records.append(fake_study.trial(k, f"lineage{k}", epochs, values))
         records.append(fake_study.epoch(f"lineage{k}", epochs, 0.5))
         records.append(fake_study.end(k, epochs))
-    assert main_effects(fold(records)) == ()
+    assert paired_effects(fold(records)) == ()

@@ -43,7 +43,7 @@ class Effect:
     interval: tuple[float, float] | None
 
 
-def main_effects(view: StudyView) -> tuple[Effect, ...]:
+def paired_effects(view: StudyView) -> tuple[Effect, ...]:
     """Effects of all factors that vary; none where no combination is complete."""
     rows = [row for row in view.trials if row.state == "finished" and row.val_macro_f1 is not None]
     factors = (*varied_paths(view), EPOCHS)
