@@ -9,7 +9,7 @@ import torch
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
-from orchestrator.training import worker
+from orchestrator.training import group_counts, worker
 
 NUM_CLASSES, IMAGE_PX = 3, 32
 SMALL = {"model.name": "main", "model.width": 0.125, "precision": "fp32", "batch_size": 16}
@@ -115,3 +115,12 @@ def test_a_resumed_cosine_goes_on_at_the_learning_rate_where_it_was(held, tmp_pa
     epoch(resumed)
     (group,) = resumed.lineage.training.optimizer.param_groups
     assert group["lr"] == pytest.approx((1 + np.cos(np.pi / 4)) / 2)
+
+
+def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_record(held, tmp_path):
+    begin(held, tmp_path, milestones=(2,))
+    assert all("val_groups" not in epoch(held) for _ in range(2))
+    assert group_counts.kept(tmp_path, 1) is None
+    counts = group_counts.decode(group_counts.kept(tmp_path, 2))
+    assert counts.shape == (3, NUM_CLASSES, NUM_CLASSES), "one group a row"
+    assert counts.sum() == 3
