@@ -21,7 +21,7 @@ def key(dataset: str = DATASET, **values) -> str:
 
 def trial(number: int, lineage: str, epochs: int, patience: int = 0) -> Trial:
     of = experiment(epochs=epochs, early_stop=patience)
-    return Trial(number, {"epochs": epochs}, of, lineage)
+    return Trial(number, {"epochs": epochs}, of, lineage, number)
 
 
 def state_of(*trials: Trial) -> StudyState:
@@ -227,7 +227,7 @@ def test_a_running_leg_answers_only_trials_that_ask_for_no_more_than_its_own(lat
 
 def test_no_weights_are_kept_for_trials_that_a_cosine_lineage_cannot_have():
     state = StudyState((1, 3, 5))
-    state.add_trial(Trial(0, {}, experiment(epochs=5, schedule="cosine"), "a"))
+    state.add_trial(Trial(0, {}, experiment(epochs=5, schedule="cosine"), "a", 0))
     assert state.next_leg().milestones == (5,)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import fake_study
+import numpy as np
 import pytest
 
 from orchestrator.config.errors import ConfigError
@@ -16,6 +17,7 @@ from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
 from orchestrator.training.early_stop import last_epoch
+from orchestrator.training.group_counts import encode, keep
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
@@ -500,6 +502,19 @@ def test_the_weights_of_a_milestone_are_pointed_at_where_they_lie(tmp_path):
         Driver(space(GRID), tmp_path / name, World()).run()
         found = {end["checkpoint"] for end in records(tmp_path / name, "end")}
         assert found == ({"", weights} if marker == MARKER else {""})
+
+
+def test_counts_of_the_groups_at_a_trials_end_go_into_its_record(tmp_path):
+    Driver(space(GRID), tmp_path / "first", World()).run()
+    lineage, counts = (
+        lineages_by_longest(tmp_path / "first")[0],
+        encode(np.eye(3)[None].astype(int)),
+    )
+    keep(tmp_path / "second" / "lineages" / lineage, 3, counts)
+    Driver(space(GRID), tmp_path / "second", World()).run()
+    found = [end["val_groups"] for end in records(tmp_path / "second", "end")]
+    assert found.count(counts) == 1
+    assert found.count(None) == len(found) - 1
 
 
 def test_a_ledger_of_another_experiment_is_refused(tmp_path):

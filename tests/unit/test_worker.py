@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
-from orchestrator.training import precision, worker
+from orchestrator.training import group_counts, precision, worker
 from orchestrator.training.checkpoint import read_state
 
 NUM_CLASSES, IMAGE_PX = 3, 32
@@ -258,3 +258,12 @@ def test_a_network_that_cannot_be_compiled_fails_its_trial_and_no_more(held, tmp
     assert answer["kind"] == "failed"
     assert answer["error"].startswith("compile: each worker must be able to compile the network")
     assert begin(held, tmp_path)["kind"] == "begun"
+
+
+def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_record(held, tmp_path):
+    begin(held, tmp_path, milestones=(2,))
+    assert all("val_groups" not in epoch(held) for _ in range(2))
+    assert group_counts.kept(tmp_path, 1) is None
+    counts = group_counts.decode(group_counts.kept(tmp_path, 2))
+    assert counts.shape == (3, NUM_CLASSES, NUM_CLASSES), "one group a row"
+    assert counts.sum() == 3
