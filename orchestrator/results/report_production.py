@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.results.html_page import Cell, Row
-from orchestrator.results.report_blocks import Block, Paragraph, Section, Table
+from orchestrator.results.report_blocks import Block, Findings, Paragraph, Section, Table
 from orchestrator.results.report_cells import NONE, Linker, mappings, part, scored, share, signed
 from orchestrator.results.report_sources import JsonSource, Sources
 from orchestrator.results.report_tables import count
@@ -67,17 +67,36 @@ def _adaptation(source: JsonSource, link: Linker) -> list[Block]:
         f"{part(content, 'production', 'name')}: measured on {held_out[0]} rows of "
         f"{held_out[1]} groups that nothing was trained on; 95 % paired intervals"
     )
-    blocks: list[Block] = [Table(caption, head, rows)]
+    blocks: list[Block] = [Table(caption, head, rows), _recalls(source, link)]
+    done = [f"{one.get('name')}: {one.get('words')}" for one in mappings(content.get("remedies"))]
+    blocks.append(Findings([(text, False) for text in done]))
     if skipped := mappings(content.get("skipped")):
         said = "; ".join(f"{one.get('name')}: {one.get('reason')}" for one in skipped)
         blocks.append(Paragraph(f"Not tried: {said}.", "soft"))
     return blocks
 
 
+def _recalls(source: JsonSource, link: Linker) -> Table:
+    """Recall of each class before and after: where disgust went."""
+    content = source.content
+    classes = content.get("classes")
+    names = [str(name) for name in classes] if isinstance(classes, list) else []
+    tried = [("before", part(content, "before", "production", "recall"))]
+    tried += [
+        (str(one.get("name")), part(one, "production", "recall"))
+        for one in mappings(content.get("remedies"))
+    ]
+    rows: list[Row] = [
+        [name, *(link.share(part({"of": recall}, "of", each), source.file) for each in names)]
+        for name, recall in tried
+    ]
+    return Table("Recall on held-out production", ["remedy", *names], rows)
+
+
 def _remedy_row(remedy: Mapping[str, Any], source: JsonSource, link: Linker) -> Row:
     verdict = str(remedy.get("verdict", NONE))
     return [
-        str(remedy.get("words") or remedy.get("name") or "?"),
+        str(remedy.get("name") or remedy.get("words") or "?"),
         link.scored(
             part(remedy, "production", "macro_f1"),
             part(remedy, "production", "interval"),
