@@ -91,8 +91,12 @@ class _Job:
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
-        listed = self.space.num_listed()
-        return StudyState(() if listed else self.space.epochs_choices(self.config.epochs))
+        if self.space.num_listed():
+            return StudyState(())
+        return StudyState(
+            self.space.epochs_choices(self.config.epochs),
+            self.space.patience_choices(self.config.early_stop),
+        )
 
 
 def main(argv: Sequence[str]) -> int:

@@ -60,5 +60,6 @@ def ready_slots(
         device_budget_gib=resources.device_budget_gib,
         start_timeout_s=resources.start_timeout_s,
         storage=folder / RAY_FILES,
+        min_workers=capacity.min_workers,
     )
     return plan, read.datasets

@@ -243,8 +243,9 @@ def _time_lines(watch: Stopwatch, trained: Sequence[Metrics], written_s: float) 
     """
     seconds = summed([watch.seconds, *(metrics["seconds"] for metrics in trained)])
     written_s += sum(metrics.get("checkpoint_write_s", 0.0) for metrics in trained)
-    behind = f"  {written_s:.1f} s of writing checkpoints, while the next epoch was trained"
-    return ("", *phase_table(seconds, watch.wall_s()), behind, *speed_lines(trained))
+    line = f"  {written_s:.1f} s of writing checkpoints, while the next epoch was trained"
+    behind = (line,) if written_s else ()
+    return ("", *phase_table(seconds, watch.wall_s()), *behind, *speed_lines(trained))
 
 
 def _closing(

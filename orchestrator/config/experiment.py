@@ -213,6 +213,15 @@ class Resources(Section):
     workers: Annotated[
         Count, Field(le=64, description="data-parallel workers per trial (Ray Train)")
     ] = 1
+    min_workers: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=64,
+            description="start, or go on after a loss, with as few workers as this where no more "
+            "fit; the losses stay the same; 0 = always as many as `workers`",
+        ),
+    ] = 0
     cpus_per_worker: Annotated[
         Count, Field(ge=0, le=1024, description="CPU cores per worker; 0 = as many as fit")
     ] = 0
@@ -240,8 +249,22 @@ class Resources(Section):
     ] = 300.0
     restarts: Annotated[
         Count,
-        Field(ge=0, le=100, description="times a slot whose process died is replaced per trial"),
+        Field(
+            ge=0,
+            le=100,
+            description="times the processes of a trial are started anew after one of them died "
+            "or lost its node",
+        ),
     ] = 2
+
+    @model_validator(mode="after")
+    def _fewest_are_no_more_than_most(self) -> Resources:
+        if self.min_workers > self.workers:
+            raise ValueError(
+                f"min_workers: must be <= workers; got {self.min_workers} of {self.workers}. "
+                "Lower min_workers, or raise workers"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_gpu_for_each_of_several_workers(self) -> Resources:

@@ -159,9 +159,16 @@ class Space(Section):
 
     def epochs_choices(self, default: int) -> tuple[int, ...]:
         """All numbers of epochs that a trial of this space can ask for, ascending."""
-        axis = self.axes.get("epochs")
+        return self._whole_choices("epochs", default)
+
+    def patience_choices(self, default: int) -> tuple[int, ...]:
+        """All patience that a trial of this space can have, ascending; 0 = without end."""
+        return self._whole_choices("early_stop", default)
+
+    def _whole_choices(self, path: str, default: int) -> tuple[int, ...]:
+        axis = self.axes.get(path)
         if self.kind == "rows":
-            return tuple(sorted({int(row.get("epochs", default)) for row in self.rows}))
+            return tuple(sorted({int(row.get(path, default)) for row in self.rows}))
         if axis is None:
             return (default,)
         if isinstance(axis, Range):

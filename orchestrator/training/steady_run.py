@@ -1,7 +1,8 @@
 """One lineage after another in a warm run that is replaced when its processes die.
 
 Runs in a slot or in the driver of `train`. A new run takes over from the lineage's newest
-checkpoint; no epoch is handed out twice.
+checkpoint; no epoch is handed out twice. With `resources.min_workers` it may have fewer workers than
+the one before, and a later one more again: no figure depends on how many there are.
 """
 
 from __future__ import annotations
@@ -136,11 +137,19 @@ class SteadyRun:
         self._begin()
         if self._found:
             return self._found.popleft()
+        self._grow()
         while True:
             metrics = self._train_epoch()
             if metrics["epoch"] > self._handed_out:
                 return metrics
             # The newest checkpoint was lost or damaged: what is known is trained once more.
+
+    def _grow(self) -> None:
+        """Go on with more workers where some were lost and fit again."""
+        if self._running().could_grow():
+            self._settle()
+            self.stop()
+            self._begin()
 
     def _settle(self) -> Answer:
         self._begin()

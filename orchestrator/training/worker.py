@@ -100,7 +100,8 @@ def obey(settings: WorkerSettings) -> None:
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()
     held = _Held(settings, device, _hold_all(settings, device))
-    _reply(mailbox, {"kind": "ready", "seconds": time.perf_counter() - started})
+    seconds = time.perf_counter() - started
+    _reply(mailbox, {"kind": "ready", "seconds": seconds, "workers": num_workers()})
     number = 0
     while True:
         command = ray.get(mailbox.command.remote(number))
@@ -173,7 +174,7 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
         if found:  # `auto` is chosen once: this may be another machine
-            requested = found[1].history[-1]["precision"]
+            requested = found[1].history[-1].get("precision", requested)
     except (OrchestratorError, models.ModelError) as error:
         problem, final = str(error), isinstance(error, TrainingError) and error.final
     precision = choose_precision(requested, held.device)

@@ -57,6 +57,8 @@ class Leg:
         last_epoch: where it ends at the latest.
         ends: (epochs, patience) of each open trial: when all have ended, it does.
         milestones: epochs at which weights are kept for trials.
+        may_end: (epochs, patience) of trials yet to be proposed: weights are kept where patience
+            would end them, too.
     """
 
     lineage: str
@@ -66,6 +68,7 @@ class Leg:
     last_epoch: int
     ends: tuple[tuple[int, int], ...]
     milestones: tuple[int, ...]
+    may_end: tuple[tuple[int, int], ...] = ()
 
     def answers(self, trial: Trial) -> bool:
         """Whether it is sure to go on until this trial of its lineage ends.
@@ -120,9 +123,11 @@ class StudyState:
     Attributes:
         milestones: epochs at which a trial that is yet to be proposed may end; weights are kept
             there, and where the known trials of a lineage end.
+        patience: of a trial that is yet to be proposed; weights are kept where it would end one.
     """
 
     milestones: tuple[int, ...]
+    patience: tuple[int, ...] = ()
     trials: dict[int, Trial] = field(default_factory=dict)
     _open: dict[int, Trial] = field(default_factory=dict)
     _epochs: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
@@ -249,13 +254,19 @@ class StudyState:
         patient = any(trial.patience for trial in trials)
         return Leg(
             lineage=lineage,
-            experiment=to_dict(longest.experiment),
+            experiment=to_dict(longest.experiment) | self._precision(lineage),
             known_epoch=self.recorded_epoch(lineage),
             scores=self._scores(lineage) if patient else (),
             last_epoch=max(self.last_epoch(lineage, trial.experiment) for trial in trials),
             ends=tuple(dict.fromkeys((trial.epochs, trial.patience) for trial in trials)),
             milestones=self._milestones(lineage, longest),
+            may_end=tuple((max(self.milestones), some) for some in self.patience if some),
         )
+
+    def _precision(self, lineage: str) -> dict[str, str]:
+        """What `auto` was when the lineage began: it goes on with that on any machine."""
+        first = self._epochs.get(lineage, {}).get(1, {})
+        return {"precision": first["precision"]} if "precision" in first else {}
 
     def _scores(self, lineage: str) -> tuple[float, ...]:
         known = self._epochs.get(lineage, {})

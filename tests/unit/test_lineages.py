@@ -241,3 +241,19 @@ def test_legs_cover_what_open_trials_want_exactly_once(wanted):
     longest = {lineage: max(e for name, e in wanted if name == lineage) for lineage, _ in wanted}
     assert sorted(legs) == sorted((lineage, 0, last) for lineage, last in longest.items())
     assert state.num_waiting() == 0
+
+
+def test_weights_are_kept_where_a_trial_that_is_yet_to_be_proposed_may_lose_its_patience():
+    state = StudyState((4, 9), patience=(0, 2, 3))
+    state.add_trial(trial(0, "a", 4))
+    leg = state.next_leg()
+    assert leg.ends == ((4, 0),)
+    assert leg.may_end == ((9, 2), (9, 3))
+
+
+def test_a_lineage_goes_on_in_the_precision_that_it_began_with():
+    state = StudyState((1,))
+    state.add_trial(trial(0, "a", 4))
+    assert state._leg("a").experiment["precision"] == "auto"
+    state.add_epoch("a", 1, {"val_macro_f1": 0.5, "precision": "bf16"})
+    assert state._leg("a").experiment["precision"] == "bf16"

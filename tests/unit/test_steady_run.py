@@ -8,10 +8,11 @@ from orchestrator.training.steady_run import SteadyRun, Task
 class Run:
     """Stands for warm workers whose newest checkpoint is that of `epoch`."""
 
-    def __init__(self, epoch: int, dies_at: int = 0) -> None:
-        self.epoch, self.dies_at = epoch, dies_at
+    def __init__(self, epoch: int, dies_at: int = 0, grows_at: int = -1) -> None:
+        self.epoch, self.dies_at, self.grows_at, self.asked = epoch, dies_at, grows_at, []
 
     def ask(self, command):
+        self.asked.append(command["kind"])
         if command["kind"] == "begin":
             return {"kind": "begun", "history": [{"epoch": n + 1} for n in range(self.epoch)]}
         if command["kind"] == "settle":
@@ -20,6 +21,9 @@ class Run:
             raise SlotError("slot: died", retryable=True)
         self.epoch += 1
         return {"kind": "epoch", "metrics": {"epoch": self.epoch}}
+
+    def could_grow(self) -> bool:
+        return self.grows_at == self.epoch
 
     def wait_ready(self) -> None:
         pass
@@ -72,3 +76,10 @@ def test_settling_trains_once_more_what_was_handed_out_and_lost(monkeypatch):
     steady = runs(monkeypatch, Dying(0), Run(1), restarts=1)
     assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
     assert steady.settle() == {"kind": "settled", "epoch": 3}
+
+
+def test_where_lost_workers_fit_again_a_new_run_goes_on_from_what_was_saved(monkeypatch):
+    reduced = Run(0, grows_at=2)
+    steady = runs(monkeypatch, reduced, Run(2))
+    assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
+    assert reduced.asked == ["begin", "epoch", "epoch", "settle"]
