@@ -7,6 +7,7 @@ succeeds, and compares ledger, leaderboard and weights with those of an undistur
     driver, worker      at a chosen step of a chosen write (benchmarks/kill_points), or at a time
     slot, controller    at a time: while slots start, or after an epoch has begun
     node                the same; another node takes its place
+    ctrl-c              the driver again, but asked to stop: it ends by itself, with status 130
 
 Usage: python -m benchmarks.kill_matrix [POINTS=52] [SEED=0]; exit status 0 if all are equal and
 no slot trained more than one epoch twice.
@@ -77,12 +78,14 @@ WORKER_WRITES = (
     ("marker before rename", "renamed", r"/state\.json$", 5),
     ("old checkpoint half removed", "removed", r"/last/epoch-\d+/", 2),
 )
-TIMED = ("driver", "slot", "worker", "controller", "node")
+TIMED = ("driver", "slot", "worker", "controller", "node", "ctrl-c")
 START_S = 15.0
 EPOCH_S = 0.4
 HUNG_S = 1500.0
 """Long, as a busy machine takes minutes to start a slot."""
 MOST_RUNS = 4
+IN_ORDER = (0, 130)
+"""How a driver may end that is asked to: it was done already, or it is not yet."""
 TIMES = {"seconds", "slot", "time", "started", "updated", "epochs_trained", "log"}
 
 
@@ -111,7 +114,9 @@ class Outcome:
 
     @property
     def good(self) -> bool:
-        """Whether nothing was lost."""
+        """Whether nothing was lost, and a driver that was asked to stop did so in order."""
+        if self.point.victim == "ctrl-c" and (self.twice or self.statuses[0] not in IN_ORDER):
+            return False
         return self.fired and not self.differs and self.twice <= 1 and self.statuses[-1] == 0
 
 
@@ -291,6 +296,10 @@ class World:
     def _kill(self, victim: str, driver: ForkServerProcess) -> bool:
         if victim == "driver":
             driver.kill()
+            return True
+        if victim == "ctrl-c":
+            assert driver.pid is not None, "it has been started"
+            os.kill(driver.pid, signal.SIGINT)
             return True
         if victim == "node":
             self._cluster.remove_node(
