@@ -11,10 +11,11 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import EMOTIONS
+from orchestrator.clean_up import clean_up
 from orchestrator.cluster import Cluster, connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
@@ -42,6 +43,7 @@ from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.stopping import go_on, stop_on_signals
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, read_records
@@ -57,7 +59,8 @@ from orchestrator.tuning.plan import (
 )
 from orchestrator.tuning.proposals import Proposals
 from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
-from orchestrator.tuning.study import Study, past_trials, resume
+from orchestrator.tuning.study import FAILURES, Study, past_trials, resume
+from orchestrator.tuning.watchdog import watching
 
 COMMAND = "python -m orchestrator.ablate"
 DESCRIPTION = (
@@ -87,7 +90,7 @@ class _Job:
     resolver: Resolver
     dataset: PreparedDataset
     folder: Path
-    command: str = ""
+    argv: tuple[str, ...]
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
@@ -115,7 +118,7 @@ def main(argv: Sequence[str]) -> int:
     dataset = find_dataset(config.data.path, config.out)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
-        _say_plan(_job(config, space, experiments, dataset), [this_machine()])
+        _say_plan(_job(config, space, experiments, dataset, argv), [this_machine()])
         return 0
     has_tab = is_private(config.address) and not config.dry_run
     with (
@@ -123,9 +126,9 @@ def main(argv: Sequence[str]) -> int:
         connect(config.address, proxy_server_url=tab.server_url) as cluster,
     ):
         dataset = dataset or embedded_dataset(config.out)
-        job = _job(config, space, experiments, dataset)
+        job = _job(config, space, experiments, dataset, argv)
         _show_page(job, tab, cluster)
-        return _ablate(replace(job, command=shlex.join([*COMMAND.split(), *argv])), cluster)
+        return _ablate(job, cluster)
 
 
 def _job(
@@ -133,10 +136,11 @@ def _job(
     space: Space,
     experiments: tuple[Experiment, ...],
     dataset: PreparedDataset,
+    argv: Sequence[str],
 ) -> _Job:
     folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
-    return _Job(config, space, experiments, resolver, dataset, folder)
+    return _Job(config, space, experiments, resolver, dataset, folder, tuple(argv))
 
 
 def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
@@ -157,7 +161,8 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board, tensorboard, in_ray:
         samples = StudySamples(tensorboard, job.dataset)
         screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment)
-        times = _study(job, ledger, screen, capacity)
+        times = _study(job, ledger, screen, capacity, cluster)
+        times += _clean_up(job, ledger, screen)
         view = screen.view()
         tensorboard.show(view)
     write_all(view, job.folder)
@@ -170,8 +175,19 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     return _exit_status(view)
 
 
+def _clean_up(job: _Job, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]:
+    """Removes the weights that `keep` does not want; says how much that was."""
+    freed = clean_up(
+        screen.view(),
+        job.folder,
+        job.config.keep,
+        lambda record: screen.show(ledger.append(record)),
+    )
+    return (f"keep        {job.config.keep}: {freed / 1e6:,.0f} MB removed",) if freed else ()
+
+
 def _study(
-    job: _Job, ledger: Ledger, screen: StudyScreen, capacity: SlotCapacity
+    job: _Job, ledger: Ledger, screen: StudyScreen, capacity: SlotCapacity, cluster: Cluster
 ) -> tuple[str, ...]:
     """Trains what the ledger does not have yet; returns where the time went, as lines."""
     records = list(read_records(job.folder / LEDGER))
@@ -192,9 +208,11 @@ def _study(
     study.reopen(reopened)
     if job.space.num_listed():
         study.open_all()
+    if study.broken is not None:
+        raise study.broken
     if study.complete():
         return ()
-    watch = _train(job, study, capacity)
+    watch = _train(job, study, capacity, cluster)
     # All slots wait for the data that is read once for them.
     ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
     seconds = summed([ingest, screen.trained_s()])
@@ -203,15 +221,34 @@ def _study(
     return (*table, *screen.utilisation.lines(), "")
 
 
-def _train(job: _Job, study: Study, capacity: SlotCapacity) -> Stopwatch:
-    """Reads the data once and lets Tune run the slots."""
+def _train(job: _Job, study: Study, capacity: SlotCapacity, cluster: Cluster) -> Stopwatch:
+    """Reads the data once and lets Tune run the slots, watched over; see `stopping`."""
     from orchestrator.slots import ready_slots
-    from orchestrator.tuning.tune_run import run_study
+    from orchestrator.tuning.stall_report import free_amounts, stall_report
+    from orchestrator.tuning.tune_run import run_study, study_signs
 
     watch, resources = Stopwatch(), job.config.resources
-    plan, datasets = ready_slots(job.dataset, job.config.data, capacity, resources, job.folder)
-    watch.lap("ingest")
-    run_study(study, plan, datasets, num_slots=capacity.slots, restarts=resources.restarts)
+    logs = (cluster.logs, str(job.folder / FAILURES))
+
+    def report() -> Sequence[str]:
+        return stall_report(study.last_record, logs)
+
+    with stop_on_signals(at_once=True) as stop:
+        with watching(free_amounts, report, stop.abort, stall_s=resources.stall_s):
+            plan, datasets = ready_slots(
+                job.dataset, job.config.data, capacity, resources, job.folder
+            )
+        watch.lap("ingest")
+        stop.gently()
+        with watching(lambda: study_signs(study), report, stop.abort, stall_s=resources.stall_s):
+            run_study(
+                study,
+                plan,
+                datasets,
+                num_slots=capacity.slots,
+                restarts=resources.restarts,
+                asked_to_stop=stop.asked,
+            )
     return watch
 
 
@@ -279,7 +316,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
         "record": "study",
         "version": VERSION,
         "study": job.folder.name,
-        "command": job.command,
+        "command": shlex.join([*COMMAND.split(), *job.argv]),
         "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
         "experiment": to_dict(job.resolver.experiment({})),
         "dataset": {
@@ -302,7 +339,10 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
 
 def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     folder = as_typed(job.folder)
-    lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
+    more = f"python -m orchestrator.leaderboard study={folder}"
+    if _exit_status(view) == INTERRUPTED:
+        more = go_on(COMMAND, job.argv)
+    lines = closing_lines(view, folder, more)
     if job.config.data.path == EMBEDDED:
         lines = (*ABOUT_EMBEDDED, "", *lines)
     if view.count("failed") and not cluster.started:

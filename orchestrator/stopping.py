@@ -23,22 +23,27 @@ SAID = b"\nstopping: what is begun ends first (at most one epoch); Ctrl-C again 
 class Stop:
     """Whether the command is to end before its work is done."""
 
+    _gently: bool = True
     _first: threading.Event = field(default_factory=threading.Event)
-    _error: Exception | None = None
+    error: Exception | None = None
 
     def asked(self) -> bool:
         """Whether to begin nothing more."""
         return self._first.is_set()
 
+    def gently(self) -> None:
+        """From here on something is begun that is worth waiting for."""
+        self._gently = True
+
     def abort(self, error: Exception) -> None:
         """Raise an error in the main thread, wherever that waits; called from another thread."""
-        self._error = error
+        self.error = error
         signal.pthread_kill(_main_thread_id(), signal.SIGINT)
 
     def _on_signal(self, _signum: int, _frame: FrameType | None) -> None:
-        if self._error is not None:
-            raise self._error
-        if self._first.is_set():
+        if self.error is not None:
+            raise self.error
+        if self._first.is_set() or not self._gently:
             raise KeyboardInterrupt
         self._first.set()
         # Not print: a signal can arrive in the middle of one.
@@ -46,22 +51,29 @@ class Stop:
 
 
 @contextmanager
-def stop_on_signals() -> Iterator[Stop]:
+def stop_on_signals(*, at_once: bool = False) -> Iterator[Stop]:
     """Take Ctrl-C and SIGTERM as wishes for as long as the context lasts.
 
     Enter it when Ray is connected: Ray sets a handler of its own. Outside the main thread, where
     Python gets no signals, nobody can ask.
 
+    Args:
+        at_once: whether the first signal stops at once until `Stop.gently` is called.
+
     Raises:
         KeyboardInterrupt: in the main thread, at the second signal.
     """
-    stop = Stop()
+    stop = Stop(not at_once)
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
     before = {number: signal.signal(number, stop._on_signal) for number in SIGNALS}
     try:
         yield stop
+    except Exception as error:
+        if stop.error is None or error is stop.error:
+            raise
+        raise stop.error from error  # a library wrapped it on its way
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

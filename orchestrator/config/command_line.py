@@ -26,6 +26,7 @@ from orchestrator.config.fields import (
 )
 from orchestrator.config.help_text import render
 from orchestrator.config.layers import Layer, set_path
+from orchestrator.config.storage import storage_error
 from orchestrator.config.validate import validate
 from orchestrator.config.yaml_values import parse_value, read_yaml
 
@@ -87,13 +88,21 @@ def run(command_main: Callable[[Sequence[str]], int], argv: Sequence[str] | None
     except OrchestratorError as error:
         sys.stderr.write(_message(error))
         return error.exit_status
+    except OSError as error:
+        if isinstance(
+            error, BrokenPipeError
+        ):  # whoever read the output, such as `head`, has enough
+            # Python flushes stdout once more as it ends, which must not fail again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return READER_GONE
+        mendable = storage_error(error)
+        if mendable is None:
+            raise
+        sys.stderr.write(_message(mendable))
+        return mendable.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
-    except BrokenPipeError:  # whoever read the output, such as `head`, has enough of it
-        # Python flushes stdout once more as it ends, which must not fail again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return READER_GONE
 
 
 @dataclass

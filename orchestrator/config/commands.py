@@ -141,6 +141,14 @@ class AblateConfig(Experiment):
             "the space says",
         ),
     ] = 0
+    keep: Annotated[
+        Literal["all", "best", "winner"],
+        Field(
+            description="weights that stay once all trials have ended: all = each trial's, and two "
+            "points to go on from a lineage; best = each lineage's best trial's, and one point; "
+            "winner = the winner's alone, so that longer trials begin anew"
+        ),
+    ] = "all"
     dry_run: Annotated[Flag, Field(description="print the plan and stop")] = False
     open_page: Annotated[
         Flag,

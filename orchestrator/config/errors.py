@@ -5,6 +5,8 @@ Runs anywhere (PURE). The tree:
     OrchestratorError        something outside our code went wrong     exit status 1
     ├── TrainingError        one experiment cannot go on (NaN, memory)
     ├── SlotError            the processes that train are gone
+    ├── StorageError         a disk is full, a file system is gone
+    ├── StalledError         nothing in a study moves any more
     ├── CheckpointError      a checkpoint is damaged or foreign
     ├── LedgerError          a study's record is damaged
     └── ConfigError          what the user gave is wrong               exit status 2
@@ -70,6 +72,14 @@ class SlotError(OrchestratorError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class StorageError(OrchestratorError):
+    """A file cannot be written for a reason that lies with the storage, and can be mended there."""
+
+
+class StalledError(OrchestratorError):
+    """Nothing in a study has moved for too long; the message says who waits for what."""
 
 
 class CheckpointError(OrchestratorError):

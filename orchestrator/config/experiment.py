@@ -247,6 +247,14 @@ class Resources(Section):
     start_timeout_s: Annotated[
         Number, Field(gt=0, description="longest wait for a slot's workers before it is an error")
     ] = 300.0
+    stall_s: Annotated[
+        Number,
+        Field(
+            ge=10,
+            description="seconds in which something must move (a batch, an epoch, the start of a "
+            "slot), or else the command ends and says who waits for what",
+        ),
+    ] = 600.0
     restarts: Annotated[
         Count,
         Field(

@@ -6,6 +6,7 @@ file; a killed writer leaves at most a temporary one behind.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -14,14 +15,35 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, StorageError
 
 CHUNK_BYTES = 2**20
 LOCK = ".lock"
 MARKER = "state.json"
 """The file of a checkpoint that is written last: without it there is no checkpoint."""
+REMEDIES = {
+    errno.ENOSPC: "Free space",
+    errno.EDQUOT: "Free space within your quota, or have it raised",
+    errno.EFBIG: "Raise the limit on the size of files (ulimit -f)",
+    errno.EROFS: "Mount it for writing",
+    errno.EIO: "Look after the disk (dmesg)",
+    errno.ESTALE: "Mount the network file system again",
+}
+"""What mends the storage, by the system's number of what is wrong with it."""
 KEPT_FOR_RESUME = 2
 """Resume points of a training: the newest, and one before it should that be damaged."""
+
+
+def storage_error(error: OSError, path: Path | str | None = None) -> StorageError | None:
+    """The error as one that a user can mend; None if it does not lie with the storage."""
+    remedy = REMEDIES.get(error.errno or 0)
+    if remedy is None:
+        return None
+    where = path or error.filename or "a file"
+    return StorageError(
+        f"storage: {where} must be written and read; got {os.strerror(error.errno or 0)!r}. "
+        f"{remedy}, then run the same command again: it goes on, and nothing written is damaged"
+    )
 
 
 def write_atomic(path: Path, content: bytes) -> None:

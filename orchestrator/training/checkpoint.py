@@ -11,6 +11,7 @@ when a digest does not match, the checkpoint does not exist. Nothing in it is ev
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from orchestrator.config.errors import CheckpointError
-from orchestrator.config.storage import KEPT_FOR_RESUME, MARKER, sha256_of, to_disk, write_json
+from orchestrator.config.storage import (
+    KEPT_FOR_RESUME,
+    MARKER,
+    sha256_of,
+    storage_error,
+    to_disk,
+    write_json,
+)
 from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
 from orchestrator.training.optimizer_state import put_back
@@ -141,6 +149,31 @@ def restore(folder: Path, training: Training) -> None:
 
 
 def _write(
+    folder: Path,
+    state: CheckpointState,
+    files: Mapping[str, Mapping[str, torch.Tensor]],
+    optimizer: dict[str, object],
+) -> None:
+    """All of it, or nothing: what a full disk cut short is removed.
+
+    Raises:
+        StorageError: the storage does not take it.
+    """
+    try:
+        _write_files(folder, state, files, optimizer)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        cause = error if isinstance(error, OSError) else _os_error(error)
+        raise (storage_error(cause, folder) or error) from error
+
+
+def _os_error(error: SafetensorError) -> OSError:
+    """The system's error in the words of safetensors: `... (os error 28)`."""
+    number = re.search(r"os error (\d+)", str(error))
+    return OSError(int(number[1]) if number else 0, str(error))
+
+
+def _write_files(
     folder: Path,
     state: CheckpointState,
     files: Mapping[str, Mapping[str, torch.Tensor]],

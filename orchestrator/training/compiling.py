@@ -6,6 +6,7 @@ there. Measured on an H200: benchmarks/GPU.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -18,6 +19,12 @@ COMPILER = ("torch._dynamo", "torch._inductor")
 def compiled(replica: nn.Module) -> nn.Module:
     """The network as torch.compile makes it; its parameters are those of `replica`."""
     return cast(nn.Module, torch.compile(replica))
+
+
+def uncompiled(function: Callable[..., None]) -> Callable[..., None]:
+    """A function that the compiler leaves alone: traced, one that counts is compiled at each call."""
+    disabled = torch.compiler.disable(function)  # type: ignore[no-untyped-call]
+    return cast(Callable[..., None], disabled)
 
 
 def compiler_problem(error: RuntimeError) -> str:

@@ -24,8 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
+import torch
 from ray.data import Dataset
 from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import (
@@ -36,10 +38,11 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
 
-from orchestrator.config.errors import SlotError, TrainingError
+from orchestrator.config.errors import SlotError, StorageError, TrainingError
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
-from orchestrator.training.worker import WorkerSettings, obey
+from orchestrator.training.pulse import say
+from orchestrator.training.worker import WorkerSettings, no_device_memory, obey
 
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
@@ -56,6 +59,7 @@ LOSSES = (
     PreemptionError,
     DistBackendError,
 )
+LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
 LOST_MAILBOX = "slot: its mailbox must live while it trains; its process died"
@@ -98,7 +102,10 @@ class WarmRun:
 
     def __init__(self, name: str, plan: SlotPlan, datasets: Mapping[str, Dataset]) -> None:
         """Start the run; does not wait for its workers (`ask` and `wait_ready` do)."""
+        self._name = name
         self._plan = plan
+        need = f"{plan.cpus_per_worker} CPU + {plan.gpus_per_worker:g} GPU"
+        say(name, f"waits for {plan.workers} workers, each {need}")
         self._mailbox = open_mailbox()
         self._num_answers = 0
         self._failure: Exception | None = None
@@ -131,13 +138,18 @@ class WarmRun:
 
         Raises:
             TrainingError: the experiment failed; the workers are ready for another.
+            StorageError: what was trained could not be written.
             SlotError: the Train run is gone (a process died, or a bug); make a new one.
         """
+        say(self._name, _in_words(command))
         try:
             ray.get(self._mailbox.put.remote(command))
             answer = self._next_answer()
         except RayActorError as error:
             raise SlotError(LOST_MAILBOX, retryable=True, detail=str(error)) from error
+        say(self._name, "waits for what comes next")
+        if answer["kind"] == "failed" and answer.get("storage"):
+            raise StorageError(answer["error"])
         if answer["kind"] == "failed":
             raise TrainingError(answer["error"], final=answer["final"])
         return answer
@@ -148,6 +160,7 @@ class WarmRun:
             self._mailbox.put.remote({"kind": "stop"})
             self._thread.join(timeout=STOP_TIMEOUT_S)
         ray.kill(self._mailbox)
+        say(self._name, "has ended")
 
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
@@ -180,6 +193,7 @@ def _trainer(
 ) -> TorchTrainer:
     on_gpu = plan.gpus_per_worker > 0
     settings: WorkerSettings = {
+        "slot": name,
         "mailbox": mailbox,
         "image_shape": plan.image_shape,
         "num_classes": plan.num_classes,
@@ -235,15 +249,39 @@ def fits_now(resources: dict[str, float]) -> bool:
         remove_placement_group(room)
 
 
+def _in_words(command: Command) -> str:
+    if command["kind"] == "begin":
+        return f"builds the model of lineage {command['lineage']}"
+    kind = str(command["kind"])
+    return {"epoch": "trains an epoch"}.get(kind, kind)
+
+
 def slot_error(failure: Exception | None) -> SlotError:
     """What the end of a Train run means: whether a new one can be expected to fare better."""
     causes = _causes(failure)
     detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
+    for cause in causes:
+        if message := out_of_memory(cause):
+            return SlotError(message, retryable=False, detail=detail)
     if any(_is_loss(cause) for cause in causes):
         return SlotError(LOST_WORKER, retryable=True, detail=detail)
     said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
     message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
     return SlotError(f"slot: {message}", retryable=False, detail=detail)
+
+
+def out_of_memory(cause: BaseException) -> str:
+    """What to do about memory that does not suffice, the device's or the node's; "" if it does."""
+    if isinstance(cause, WorkerHealthCheckFailedError):
+        return out_of_memory(cause.health_check_failure)
+    if isinstance(cause, torch.OutOfMemoryError):
+        return no_device_memory(cause)
+    if isinstance(cause, NodeOutOfMemoryError) or LOW_MEMORY in str(cause):
+        return (
+            "resources: the slots of a node must fit its memory; Ray killed a worker, as the node "
+            "ran low. Lower batch_size, resources.slots or resources.device_budget_gib"
+        )
+    return ""
 
 
 def _is_loss(cause: BaseException) -> bool:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,7 +30,12 @@ import torch.distributed as dist
 from torch import nn
 
 import models
-from orchestrator.config.errors import OrchestratorError, SlotError, TrainingError
+from orchestrator.config.errors import (
+    OrchestratorError,
+    SlotError,
+    StorageError,
+    TrainingError,
+)
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
@@ -42,19 +48,21 @@ from orchestrator.training.checkpoint import (
     restore,
 )
 from orchestrator.training.checkpoint_writer import CheckpointWriter
-from orchestrator.training.compiling import compiler_problem
+from orchestrator.training.compiling import compiler_problem, uncompiled
 from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoch
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.precision import choose_precision
+from orchestrator.training.pulse import Pulse
 from orchestrator.training.saving import LAST, Keeping, save_epoch
 
 
 class WorkerSettings(TypedDict):
     """What a slot tells its workers once."""
 
+    slot: str
     mailbox: ray.actor.ActorHandle
     image_shape: tuple[int, int, int]
     num_classes: int
@@ -71,6 +79,7 @@ class _Held:
     settings: WorkerSettings
     device: torch.device
     shards: dict[str, Shard]
+    pulse: Pulse
     writer: CheckpointWriter = field(default_factory=CheckpointWriter)
     lineage: _Lineage | None = None
     flops: dict[str, int] = field(default_factory=dict)
@@ -99,7 +108,8 @@ def obey(settings: WorkerSettings) -> None:
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()
-    held = _Held(settings, device, _hold_all(settings, device))
+    pulse = Pulse(f"{settings['slot']}/{rank()}")
+    held = _Held(settings, device, _hold_all(settings, device, pulse), pulse)
     seconds = time.perf_counter() - started
     _reply(mailbox, {"kind": "ready", "seconds": seconds, "workers": num_workers()})
     number = 0
@@ -112,12 +122,13 @@ def obey(settings: WorkerSettings) -> None:
         _reply(mailbox, _carry_out(command, held))
 
 
-def _hold_all(settings: WorkerSettings, device: torch.device) -> dict[str, Shard]:
+def _hold_all(settings: WorkerSettings, device: torch.device, pulse: Pulse) -> dict[str, Shard]:
     """Read this worker's part of each split; the first may use the whole budget."""
     budget_gib = settings["device_budget_gib"]
     shards = {}
     for split in settings["sizes"]:
         shards[split] = _hold(settings, split, device, budget_gib)
+        pulse.beat()
         budget_gib -= device_gib(shards[split], device)
     return shards
 
@@ -150,11 +161,14 @@ def _carry_out(command: Command, held: _Held) -> Answer:
         return {"kind": "epoch", "metrics": _epoch(held.lineage, held)}
     except TrainingError as error:
         return {"kind": "failed", "error": str(error), "final": error.final}
+    except StorageError as error:  # of the leader, who alone writes: nobody waits for it
+        held.lineage = None
+        return {"kind": "failed", "error": str(error), "final": False, "storage": True}
     except torch.OutOfMemoryError as error:
         if num_workers() > 1:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
-        return {"kind": "failed", "error": _out_of_memory(error), "final": False}
+        return {"kind": "failed", "error": no_device_memory(error), "final": False}
     except RuntimeError as error:
         problem = compiler_problem(error)
         if not problem or num_workers() > 1:
@@ -181,6 +195,8 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     leader = _agree(_Ready(problem, final, found[1].epoch if found else 0, precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
+    beat = uncompiled(held.pulse.beat) if experiment.compile else held.pulse.beat
+    model.register_forward_pre_hook(beat)  # each batch, trained or scored, is a beat
     lineage = _Lineage(
         training=build_training(
             experiment,
@@ -273,6 +289,8 @@ def _begun(lineage: _Lineage) -> Answer:
 
 
 def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
+    if rank() == 0:  # for whoever counts what is trained; costs nothing where nobody listens
+        sys.audit("orchestrator.epoch", lineage.key, lineage.training.epoch + 1)
     num_classes = held.settings["num_classes"]
     clock = time.perf_counter()
     metrics: Metrics = train_epoch(lineage.training, held.shards["train"], num_classes)
@@ -323,7 +341,8 @@ def _state(lineage: _Lineage, dataset: dict[str, Any]) -> CheckpointState:
     )
 
 
-def _out_of_memory(error: torch.OutOfMemoryError) -> str:
+def no_device_memory(error: torch.OutOfMemoryError) -> str:
+    """What to do when a batch does not fit the device."""
     first_line = str(error).splitlines()[0]
     return f"batch_size: must fit the device's memory; {first_line}. Lower batch_size"
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from orchestrator.config.errors import LedgerError
-from orchestrator.config.storage import exclusive
+from orchestrator.config.storage import exclusive, storage_error
 
 LEDGER = "ledger.jsonl"
 VERSION = 1
@@ -54,7 +55,8 @@ class Ledger:
         """
         self._held = exclusive(self._folder, "study")
         self._held.__enter__()
-        self._file = self._path.open("ab")
+        # Unbuffered: what a full disk refused must not be tried again behind our back.
+        self._file = self._path.open("ab", buffering=0)
         self._cut_torn_line()
         return self
 
@@ -68,13 +70,27 @@ class Ledger:
         self._held.__exit__(kind, error, trace)
 
     def append(self, record: Mapping[str, object]) -> Record:
-        """Write one record through to the disk; returns it with its time."""
+        """Write one record through to the disk; returns it with its time.
+
+        Raises:
+            StorageError: it cannot be written; the ledger is as it was before.
+        """
         stamped = {**record, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         line = json.dumps(stamped, allow_nan=False, ensure_ascii=False) + "\n"
-        self._file.write(line.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        length = os.fstat(self._file.fileno()).st_size
+        try:
+            self._write(line.encode())
+        except OSError as error:
+            with suppress(OSError):  # else the next writer cuts it off
+                os.ftruncate(self._file.fileno(), length)
+            raise (storage_error(error, self._path) or error) from error
         return stamped
+
+    def _write(self, line: bytes) -> None:
+        written = 0
+        while written < len(line):
+            written += self._file.write(line[written:])
+        os.fsync(self._file.fileno())
 
     def _cut_torn_line(self) -> None:
         content = self._path.read_bytes()

@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 from ray.data import Dataset
 
-from orchestrator.config.errors import SlotError, TrainingError
+from orchestrator.config.errors import SlotError, StorageError, TrainingError
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.steady_run import SteadyRun, Task
 from orchestrator.training.warm_run import SlotPlan
@@ -44,7 +44,8 @@ class Slot(tune.Trainable):
     """Trains the leg it is configured with, an epoch a step.
 
     A result has `lineage`, `epoch`, `metrics` (JSON), `slot` and `done`; or else `failed` with
-    the reason, `detail`, and `retry`: whether running the study again may end otherwise.
+    the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
+    `storage` if no other trial would fare better, as a disk is full.
     """
 
     def setup(
@@ -76,6 +77,9 @@ class Slot(tune.Trainable):
             metrics = self._run.next_epoch()
         except TrainingError as error:
             return self._failed(str(error), detail=str(error), retry=not error.final)
+        except StorageError as error:
+            failed = self._failed(str(error), detail=str(error), retry=True)
+            return failed | {"storage": True}
         except SlotError as error:
             return self._failed(str(error), detail=error.detail, retry=True)
         self._scores.append(metrics["val_macro_f1"])

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, StorageError
 from orchestrator.config.space import Values
-from orchestrator.config.storage import MARKER, write_atomic
+from orchestrator.config.storage import MARKER, storage_error, write_atomic
 from orchestrator.training.group_counts import kept
 from orchestrator.tuning.ledger import Ledger, Record
 from orchestrator.tuning.lineages import Leg, StudyState, Trial
@@ -68,6 +68,12 @@ class Study:
         self._num_slots = num_slots
         self._slot_names: dict[str, str] = {}
         self._exhausted = False
+        self.last_record: Record | None = None
+        self.broken: StorageError | None = None
+
+    def stop(self, error: StorageError) -> None:
+        """Begin nothing more and write nothing more: the storage does not take it."""
+        self.broken = self.broken or error
 
     def open_all(self) -> None:
         """Propose every trial of a space that lists them, so that lineages are known whole."""
@@ -177,11 +183,21 @@ class Study:
 
     def _keep_log(self, trial: Trial, failure: Failure) -> str:
         name = f"{FAILURES}/trial-{trial.number:04d}.txt"
-        write_atomic(self.folder / name, (failure.detail.rstrip() + "\n").encode())
+        try:
+            write_atomic(self.folder / name, (failure.detail.rstrip() + "\n").encode())
+        except OSError as error:
+            self.stop(storage_error(error) or StorageError(f"storage: {error}"))
         return name
 
     def _write(self, record: Record) -> None:
-        self._on_record(self._ledger.append(record))
+        if self.broken is not None:
+            return  # what is in the ledger is whole; what is not will be trained or read again
+        try:
+            self.last_record = self._ledger.append(record)
+        except StorageError as error:
+            self.stop(error)
+        else:
+            self._on_record(self.last_record)
 
 
 def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tuple[int, ...]:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import ray.tune
 from ray.data import Dataset
 from ray.tune.search import Searcher
 
+from orchestrator.config.errors import StorageError
+from orchestrator.training.pulse import signs_of_life
 from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.slot import Config, Result, Slot, leg_config
 from orchestrator.tuning.study import Failure, Study
@@ -37,8 +39,25 @@ def run_study(
     *,
     num_slots: int,
     restarts: int,
+    asked_to_stop: Callable[[], bool],
 ) -> None:
-    """Train until every trial has ended, or until the user interrupts."""
+    """Train until every trial has ended; once asked to stop, until what is begun has.
+
+    Args:
+        study: what to train.
+        plan: what each slot is.
+        datasets: by split, in Ray's object store.
+        num_slots: trainings at once.
+        restarts: times that a slot which died is replaced for a leg.
+        asked_to_stop: asked after each epoch and before each leg.
+
+    Raises:
+        StorageError: what is trained could not be written; all that is written is whole.
+    """
+
+    def to_stop() -> bool:
+        return study.broken is not None or asked_to_stop()
+
     scratch = plan.storage
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(
@@ -48,7 +67,7 @@ def run_study(
             {"CPU": 0, HEAD_NODE: 0.001},
         ),
         tune_config=ray.tune.TuneConfig(
-            search_alg=Dispatcher(study, num_slots),
+            search_alg=Dispatcher(study, num_slots, to_stop),
             num_samples=UNLIMITED,
             reuse_actors=True,
         ),
@@ -57,6 +76,7 @@ def run_study(
             storage_path=str(scratch),
             verbose=0,
             callbacks=[Recorder(study)],
+            stop=AfterEpoch(to_stop),
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
@@ -64,19 +84,31 @@ def run_study(
         tuner.fit()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if study.broken is not None:
+        raise study.broken
+
+
+def study_signs(study: Study) -> object:
+    """Equal as long as nothing moves: no record, no state of a slot, no batch of a worker."""
+    return study.last_record, signs_of_life()
 
 
 class Dispatcher(Searcher):
     """Answers Tune's question what to run next with a leg of the study."""
 
-    def __init__(self, study: Study, num_slots: int) -> None:
+    def __init__(
+        self, study: Study, num_slots: int, asked_to_stop: Callable[[], bool] = lambda: False
+    ) -> None:
         super().__init__(metric="epoch", mode="max")
         self._study = study
         self._num_slots = num_slots
+        self._asked_to_stop = asked_to_stop
         self._lineages: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Config | str | None:
         """A leg as Tune's config; None to be asked again later."""
+        if self._asked_to_stop():
+            return Searcher.FINISHED
         if len(self._lineages) >= self._num_slots:
             return None
         leg = self._study.next_leg()
@@ -97,6 +129,9 @@ class Dispatcher(Searcher):
             return
         if error:
             self._study.end_leg(lineage, LOST)
+        elif result and result.get("storage"):
+            self._study.stop(StorageError(result["failed"]))
+            self._study.end_leg(lineage)
         elif result and "failed" in result:
             failure = Failure(result["failed"], result["detail"], result["retry"])
             self._study.end_leg(lineage, failure)
@@ -108,6 +143,25 @@ class Dispatcher(Searcher):
 
     def __getstate__(self) -> dict[str, object]:
         """Tune pickles its searcher with its own settings, which nobody ever reads back."""
+        return {}
+
+
+class AfterEpoch(ray.tune.Stopper):
+    """Ends each leg after the epoch it is in, once that is asked for."""
+
+    def __init__(self, asked_to_stop: Callable[[], bool]) -> None:
+        self._asked_to_stop = asked_to_stop
+
+    def __call__(self, trial_id: str, result: Result) -> bool:  # noqa: ARG002 - Tune's signature
+        """Whether the leg of this result ends with it."""
+        return self._asked_to_stop()
+
+    def stop_all(self) -> bool:
+        """Never: Tune would not wait for the epochs that are begun."""
+        return False
+
+    def __getstate__(self) -> dict[str, object]:
+        """See `Dispatcher.__getstate__`."""
         return {}
 
 

@@ -54,7 +54,7 @@ class PretendedRun:
         pass
 
 
-def pretended_study(study, plan, datasets, *, num_slots, restarts):
+def pretended_study(study, plan, datasets, *, num_slots, restarts, asked_to_stop):
     """Trains one leg after another, as Tune's slots would at once."""
     while (leg := study.next_leg()) is not None:
         for number in range(leg.known_epoch + 1, leg.last_epoch + 1):
@@ -83,7 +83,14 @@ def pretend(monkeypatch, tmp_path):
         SimpleNamespace(SteadyRun=PretendedRun, Task=SimpleNamespace),
     )
     monkeypatch.setitem(
-        sys.modules, "orchestrator.tuning.tune_run", SimpleNamespace(run_study=pretended_study)
+        sys.modules,
+        "orchestrator.tuning.tune_run",
+        SimpleNamespace(run_study=pretended_study, study_signs=id),
+    )
+    monkeypatch.setitem(
+        sys.modules,
+        "orchestrator.tuning.stall_report",
+        SimpleNamespace(free_amounts=dict, stall_report=list),
     )
     monkeypatch.setattr(ablate, "write_all", lambda *_: None)  # a second a picture
     monkeypatch.setattr(train, "learning_curve", lambda *_: None)

@@ -28,6 +28,16 @@ def test_the_second_signal_stops_at_once(second):
             os.kill(os.getpid(), second)
 
 
+def test_as_long_as_nothing_is_begun_the_first_signal_stops_at_once():
+    with stop_on_signals(at_once=True) as stop:
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+        assert not stop.asked()
+        stop.gently()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked()
+
+
 def test_the_handlers_of_before_are_back_afterwards():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with stop_on_signals():

@@ -1,5 +1,6 @@
 """Whole studies without a process: simulated slots, failures, and kills at any record."""
 
+import errno
 import hashlib
 import itertools
 import random
@@ -11,7 +12,7 @@ import fake_study
 import numpy as np
 import pytest
 
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, StorageError
 from orchestrator.config.space import Space
 from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import validate
@@ -171,6 +172,8 @@ class Driver:
         asking = not study.complete()
         while asking or any(slot.leg for slot in slots):
             slot = chance.choice(slots)
+            if study.broken is not None:
+                raise StoppedByStorage
             if slot.leg is None:
                 leg = study.next_leg() if asking else None
                 if leg is not None:
@@ -535,3 +538,36 @@ def test_a_sampled_study_does_not_propose_far_ahead_of_its_slots(tmp_path):
     for record in driver.records:
         still_open += {"trial": 1, "end": -1}.get(record["record"], 0)
         assert still_open <= 2 * driver.num_slots
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_study_whose_disk_is_full_stops_clearly_and_goes_on_when_it_is_mended(
+    seed, tmp_path, undisturbed, monkeypatch
+):
+    board, num_records = undisturbed
+    chance, world = random.Random(seed), World()
+    for _ in range(4):
+        full = Full(chance.randint(1, num_records // 5))
+        with monkeypatch.context() as patch:
+            patch.setattr("os.fsync", full)
+            with pytest.raises((StorageError, StoppedByStorage)):
+                Driver(space(GRID), tmp_path, world, chance.random()).run()
+    Driver(space(GRID), tmp_path, world).run()
+    assert_consistent(tmp_path, world)
+    assert leaderboard(tmp_path) == board
+
+
+class StoppedByStorage(Exception):
+    """As `run_study` ends where the study says that its storage is broken."""
+
+
+@dataclass
+class Full:
+    """A disk that takes so many records, and then none."""
+
+    takes: int
+
+    def __call__(self, _descriptor: int) -> None:
+        self.takes -= 1
+        if self.takes < 0:
+            raise OSError(errno.ENOSPC, "No space left on device")

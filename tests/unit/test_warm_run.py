@@ -1,11 +1,12 @@
 """Which ends of a Train run a new one can mend."""
 
+import re
 import time
 from types import SimpleNamespace
 
 import pytest
 import torch
-from ray.exceptions import ActorDiedError, NodeDiedError
+from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
@@ -49,6 +50,37 @@ def test_a_process_or_node_that_is_gone_is_replaced(failure):
 )
 def test_a_bug_or_too_little_memory_is_not_tried_again_at_once(failure):
     assert not slot_error(failure).retryable
+
+
+KILLED_FOR_MEMORY = (
+    "1 worker(s) were killed due to the node running low on memory. Memory on the node was 30 GB"
+)
+
+
+@pytest.mark.parametrize(
+    ("failure", "says"),
+    [
+        (
+            group_error(
+                torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore")
+            ),
+            r"batch_size: must fit .* Tried to allocate 2 GiB\. Lower batch_size$",
+        ),
+        (group_error(OutOfMemoryError(KILLED_FOR_MEMORY)), "Lower batch_size, resources"),
+        (
+            group_error(WorkerHealthCheckFailedError("x", OutOfMemoryError(KILLED_FOR_MEMORY))),
+            "Ray killed a worker, as the node ran low",
+        ),
+        (
+            group_error(WorkerHealthCheckFailedError("x", RayActorError("a", KILLED_FOR_MEMORY))),
+            "Ray killed a worker, as the node ran low",
+        ),
+    ],
+)
+def test_too_little_memory_says_what_to_lower_and_is_not_tried_again(failure, says):
+    error = slot_error(failure)
+    assert re.search(says, str(error))
+    assert not error.retryable
 
 
 def test_the_message_ends_with_the_last_line_of_the_cause_and_the_detail_has_it_all():

@@ -1,6 +1,7 @@
 """One worker without Ray: it builds what is asked, says what it built, and keeps what trials need."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -40,7 +41,8 @@ def held() -> worker._Held:
         "dataset": {"name": "made up"},
     }
     shards = {"train": rows([0, 0, 0, 1, 1, 2]), "validation": rows([0, 1, 2])}
-    return worker._Held(settings, torch.device("cpu"), shards)
+    pulse = SimpleNamespace(beat=lambda *_: None)
+    return worker._Held(settings, torch.device("cpu"), shards, pulse)
 
 
 def begin(held, folder, *, milestones=(), ends=(), **values) -> dict:

@@ -1,0 +1,113 @@
+"""Ends a study in which nothing moves any more, and says who waits for what.
+
+DRIVER, in a thread of its own, as the main one may be what hangs. Something moves as long as the
+signs of life change: epochs in the ledger, states of slots, batches of their workers. So an
+epoch may take hours; a worker that waits for one that will never come may not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from orchestrator.config.errors import StalledError
+
+LOOKS = 20
+"""Looks within the time that nothing may move."""
+REPORT_TIMEOUT_S = 20.0
+"""Ray may be what hangs: then the report goes without its part."""
+
+ABORTS, ABORT_S = 4, 30.0
+"""Libraries may swallow the error once, and what they clean up takes a while."""
+
+Signs = Callable[[], object]
+Report = Callable[[], Sequence[str]]
+Clock = Callable[[], float]
+
+
+class Watchdog:
+    """Knows how long nothing has moved."""
+
+    def __init__(self, signs: Signs, clock: Clock = time.monotonic) -> None:
+        """Begin to watch; `signs` is anything that compares equal as long as nothing moves."""
+        self._signs = signs
+        self._clock = clock
+        self._last: object = None
+        self._moved_s = clock()
+        self.still_s()
+
+    def still_s(self) -> float:
+        """Look once; returns for how long nothing has moved, seconds."""
+        try:
+            now = self._signs()
+        except Exception:  # noqa: BLE001 - whatever keeps us from seeing life is no sign of it
+            now = self._last
+        if now != self._last:
+            self._last, self._moved_s = now, self._clock()
+        return self._clock() - self._moved_s
+
+
+@contextmanager
+def watching(
+    signs: Signs, report: Report, abort: Callable[[Exception], None], *, stall_s: float
+) -> Iterator[None]:
+    """Watch for as long as the context lasts.
+
+    Args:
+        signs: see `Watchdog`.
+        report: lines that say who waits for what.
+        abort: raises an error in the main thread.
+        stall_s: how long nothing may move.
+    """
+    over = threading.Event()
+
+    def watch() -> None:
+        dog = Watchdog(signs)
+        while not over.wait(stall_s / LOOKS):
+            if dog.still_s() >= stall_s:
+                _end(StalledError(stalled_message(stall_s, _in_time(report))), abort, over)
+                return
+
+    thread = threading.Thread(target=watch, daemon=True, name="watchdog")
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+
+
+def _end(error: StalledError, abort: Callable[[Exception], None], over: threading.Event) -> None:
+    """Raise the error in the main thread; if that cannot even be ended so, end the process."""
+    for _ in range(ABORTS):
+        abort(error)
+        if over.wait(ABORT_S):
+            return
+    os.write(2, f"error: {error}\n".encode())
+    os._exit(error.exit_status)
+
+
+def stalled_message(stall_s: float, lines: Sequence[str]) -> str:
+    """The error: the rule first, then the report."""
+    rule = (
+        f"study: something must move at least every resources.stall_s={stall_s:g} s; nothing did. "
+        "What is known of it follows; the same command goes on from what is finished"
+    )
+    return "\n".join([rule, *(f"  {line}" for line in lines)])
+
+
+def _in_time(report: Report) -> Sequence[str]:
+    found: list[Sequence[str]] = []
+
+    def ask() -> None:
+        try:
+            found.append(report())
+        except Exception as error:  # noqa: BLE001 - the study ends without it
+            found.append((f"ray         says nothing of it: {error}",))
+
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(REPORT_TIMEOUT_S)
+    return found[0] if found else ("ray         does not answer",)
