@@ -29,7 +29,7 @@ from orchestrator.cluster import connect, nodes
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.inference.actors import plan_actors
 from orchestrator.inference.batch_run import Pace, Pool, Request, predict
-from orchestrator.inference.predictor import probabilities
+from orchestrator.inference.forward import probabilities
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.pixels import all_images
 from orchestrator.prepare import prepare

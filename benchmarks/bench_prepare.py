@@ -2,7 +2,7 @@
 
 Drawn faces are written as JPEG files first (112 px, as Aff-Wild2's crops). Then, in one run:
 
-    ours  `python -m orchestrator.prepare`, start of Ray not counted and given beside it
+    ours  `python -m orchestrator.prepare`, start of Ray's processes not counted and given beside it
     pool  multiprocessing with Pillow, a process a core: read, decode, resize to 96 px, sha256,
           perceptual hash, and the same Parquet (lz4, raw bytes); no split, no audit, no resume
 
@@ -51,14 +51,16 @@ def main(num_images: int = 200_000, where: str = "") -> None:
     words = ["dataset=folder", f"source={source}", f"out={folder / 'prepared'}"]
     words += [r"options.group_pattern=/(subject-\d+)-", r"options.frame_pattern=-(\d+)\.jpg"]
     whole, ours_gib, said = measured(["-m", "orchestrator.prepare", *words, "address=local"])
-    work = float(re.search(r"\(([\d.]+) s, start of Ray not counted\)", said)[1])
+    work = float(re.search(r"\(([\d.]+) s, start of Ray and its workers not counted\)", said)[1])
     print(said, flush=True)
     pool, pool_gib, _ = measured(
         ["-m", "benchmarks.bench_prepare", "pool", str(source), str(folder / "pool")]
     )
     print(f"\n{describe()}\n")
     print("| what | images/s | s | peak memory GiB |\n|---|---|---|---|")
-    print(f"| ours, all but the start of Ray | {num_images / work:,.0f} | {work:.1f} | |")
+    print(
+        f"| ours, all but the start of Ray's processes | {num_images / work:,.0f} | {work:.1f} | |"
+    )
     print(f"| ours, the whole command | {num_images / whole:,.0f} | {whole:.1f} | {ours_gib:.2f} |")
     print(f"| pool, the whole command | {num_images / pool:,.0f} | {pool:.1f} | {pool_gib:.2f} |")
     print(

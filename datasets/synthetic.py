@@ -3,8 +3,9 @@
 Subjects show six expressions in short videos. An expression rises, peaks and fades, so that some
 frames are ambiguous; neighbouring frames are nearly alike and each subject looks different, so
 that a frame-level random split leaks and a subject-disjoint one does not, as in real video. A
-`production` domain has other subjects, other class priors, other light. What a model scores here
-says nothing about real faces.
+`production` domain has other subjects, other class priors, other light; further domains have only
+one of these changes, so that what tells shifts apart can be tested. What a model scores here says
+nothing about real faces.
 
 Every image is a pure function of (seed, domain, subject, video, frame) and its size: the order,
 the batch and the process in which it is drawn do not matter. `faces` runs in the DRIVER, `read`
@@ -13,7 +14,7 @@ in a WORKER.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -49,9 +50,13 @@ class Options:
     seed: int = field(
         default=0, metadata={"help": "another seed draws other people", "at_least": 0}
     )
-    domain: Literal["study", "production"] = field(
+    domain: Literal["study", "production", "label_shift", "covariate_shift", "no_shift"] = field(
         default="study",
-        metadata={"help": "production: other people, other class priors, other light"},
+        metadata={
+            "help": "production: other people, other class priors, dark and blurred; label_shift: "
+            "other people and priors; covariate_shift: other people, dark and blurred; no_shift: "
+            "other people"
+        },
     )
 
 
@@ -82,30 +87,37 @@ class _Domain:
     turn: float  # standard deviation of the head's yaw in radians
 
 
+_STUDY = _Domain(
+    number=0,
+    group="subject",
+    priors=(0.17, 0.13, 0.14, 0.22, 0.17, 0.17),
+    level=(0.85, 1.08),
+    side_light=0.15,
+    warmth=0.04,
+    blur_px=(0.0, 0.6),
+    noise=(1.5, 5.0),
+    turn=0.13,
+)
+_PRODUCTION = _Domain(
+    number=1,
+    group="production-subject",
+    priors=(0.08, 0.05, 0.07, 0.46, 0.22, 0.12),
+    level=(0.5, 0.9),
+    side_light=0.42,
+    warmth=0.07,
+    blur_px=(0.3, 1.2),
+    noise=(4.0, 11.0),
+    turn=0.22,
+)
+_OTHER_PEOPLE = replace(_STUDY, number=_PRODUCTION.number, group=_PRODUCTION.group)
 _DOMAINS = {
-    "study": _Domain(
-        number=0,
-        group="subject",
-        priors=(0.17, 0.13, 0.14, 0.22, 0.17, 0.17),
-        level=(0.85, 1.08),
-        side_light=0.15,
-        warmth=0.04,
-        blur_px=(0.0, 0.6),
-        noise=(1.5, 5.0),
-        turn=0.13,
-    ),
-    "production": _Domain(
-        number=1,
-        group="production-subject",
-        priors=(0.08, 0.05, 0.07, 0.46, 0.22, 0.12),
-        level=(0.5, 0.9),
-        side_light=0.42,
-        warmth=0.07,
-        blur_px=(0.3, 1.2),
-        noise=(4.0, 11.0),
-        turn=0.22,
-    ),
+    "study": _STUDY,
+    "production": _PRODUCTION,
+    "label_shift": replace(_OTHER_PEOPLE, priors=_PRODUCTION.priors),
+    "covariate_shift": replace(_PRODUCTION, priors=_STUDY.priors),
+    "no_shift": _OTHER_PEOPLE,
 }
+"""All but the study show the same people."""
 
 
 def faces(source: Path, options: Options) -> Iterator[Face]:

@@ -6,7 +6,20 @@ import ast
 import sys
 from pathlib import Path
 
-COMMANDS = ("prepare", "train", "ablate", "leaderboard", "evaluate", "doctor")
+COMMANDS = (
+    "prepare",
+    "train",
+    "ablate",
+    "leaderboard",
+    "evaluate",
+    "diagnose",
+    "adapt",
+    "predict",
+    "export",
+    "report",
+    "reproduce",
+    "doctor",
+)
 """In the order in which a study uses them."""
 
 

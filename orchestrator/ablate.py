@@ -8,9 +8,10 @@ new. DRIVER.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import EMOTIONS
@@ -52,8 +53,10 @@ from orchestrator.tuning.plan import (
     load_space,
     value_at,
     whole_paths,
+    with_num_seeds,
 )
 from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
 from orchestrator.tuning.study import Study, past_trials, resume
 
 COMMAND = "python -m orchestrator.ablate"
@@ -84,11 +87,16 @@ class _Job:
     resolver: Resolver
     dataset: PreparedDataset
     folder: Path
+    command: str = ""
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
-        listed = self.space.num_listed()
-        return StudyState(() if listed else self.space.epochs_choices(self.config.epochs))
+        if self.space.num_listed():
+            return StudyState(())
+        return StudyState(
+            self.space.epochs_choices(self.config.epochs),
+            self.space.patience_choices(self.config.early_stop),
+        )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,7 +108,7 @@ def main(argv: Sequence[str]) -> int:
         description=f"{DESCRIPTION} Spaces here: {listed_spaces()}.",
         examples=EXAMPLES,
     )
-    space = load_space(config.space)
+    space = with_num_seeds(load_space(config.space), config.seeds)
     config = _over_base(config, space)
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
@@ -117,7 +125,7 @@ def main(argv: Sequence[str]) -> int:
         dataset = dataset or embedded_dataset(config.out)
         job = _job(config, space, experiments, dataset)
         _show_page(job, tab, cluster)
-        return _ablate(job, cluster)
+        return _ablate(replace(job, command=shlex.join([*COMMAND.split(), *argv])), cluster)
 
 
 def _job(
@@ -170,14 +178,16 @@ def _study(
     screen.begin(records, ledger.append(_study_record(job, capacity)))
     state = job.state()
     reopened = resume(records, state, job.resolver.trial)
-    proposals = Proposals(
+    past = past_trials(records)
+    configurations = Proposals(
         job.space,
         seed=job.config.seed,
         whole=whole_paths(job.space, job.resolver),
-        past=past_trials(records),
+        past=by_configuration(past, job.space, job.config.seed),
     )
+    repeats = Repeats(configurations, job.space, job.config.seed, past)
     study = Study(
-        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots
+        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, capacity.slots
     )
     study.reopen(reopened)
     if job.space.num_listed():
@@ -188,7 +198,9 @@ def _study(
     # All slots wait for the data that is read once for them.
     ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
     seconds = summed([ingest, screen.trained_s()])
-    return (*phase_table(seconds, watch.wall_s(), num_slots=capacity.slots), "")
+    ledger.append(screen.utilisation.record())
+    table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
+    return (*table, *screen.utilisation.lines(), "")
 
 
 def _train(job: _Job, study: Study, capacity: SlotCapacity) -> Stopwatch:
@@ -252,8 +264,9 @@ def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
     state = job.state()
     resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
-    lineages = [job.resolver.lineage(experiment) for experiment in job.experiments]
-    expected = forecast(job.space, job.experiments, lineages, state, job.dataset)
+    experiments = with_seeds(job.experiments, job.space.seeds)
+    lineages = [job.resolver.lineage(experiment) for experiment in experiments]
+    expected = forecast(job.space, experiments, lineages, state, job.dataset)
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
     print(*lines, "", sep="\n")
@@ -266,6 +279,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
         "record": "study",
         "version": VERSION,
         "study": job.folder.name,
+        "command": job.command,
         "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
         "experiment": to_dict(job.resolver.experiment({})),
         "dataset": {

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.storage import MARKER
 from orchestrator.results.leaderboard_cells import values_text, varied_paths
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_view import TrialRow
 from orchestrator.tuning.ledger import LEDGER, read_records
 
-MARKER = "state.json"
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
 LEVELS = 4
@@ -85,14 +85,17 @@ def _of_run(folder: Path) -> Choice:
 
 def _winner(folder: Path) -> Choice:
     view = fold(read_records(folder / LEDGER))
-    row = view.winner
-    if row is None:
+    place = view.leading
+    if place is None:
         raise ConfigError(
             f"checkpoint: the study must have a finished trial; {folder} has none. Let it finish, "
             "or name a checkpoint below its lineages"
         )
+    row = place.row
     values = values_text(row, varied_paths(view))
     words = f"the winner of study {one_line(view.name)}: trial {row.trial}"
+    if len(place.rows) > 1:
+        words += f", seed {row.seed}, the median of its {len(place.rows)} seeds"
     return Choice(_checkpoint_of(row, folder), f"{words} ({values})" if values else words, folder)
 
 

@@ -10,6 +10,8 @@ DRIVER. Imports ray when a command connects, not before: `--help` and mistakes s
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
 import shutil
 import socket
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.quiet import quiet_start
 from orchestrator.tuning.capacity import Node
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -30,6 +33,7 @@ LOOPBACK = "127.0.0.1"
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
 MAX_SOCKET_BYTES = 107  # of a Unix socket's path
 CONNECT_TIMEOUT_S = 5.0
+AGENT_PORT = "dashboard_agent_listen_port"
 SOCKET_TAIL = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 
 QUIET = {
@@ -198,8 +202,9 @@ def _start(
     import ray
 
     options: dict[str, Any] = {"proxy_server_url": proxy_server_url} if proxy_server_url else {}
+    quiet_start()
     try:
-        with _importable():
+        with _importable(), _own_agent_port():
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -232,6 +237,27 @@ def _session_folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
         raise
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _own_agent_port() -> Iterator[None]:
+    """Lets the node agent of a Ray that starts choose its port.
+
+    All Rays of a machine want 52365, and one without an agent runs no jobs and shows no logs.
+    `ray start` has an option for it, `ray.init` has none (2.60): the class in which it collects
+    its settings is given the argument. Where that is gone the usual port is tried, as before.
+    """
+    from ray._private import parameter
+
+    usual = getattr(parameter, "RayParams", None)
+    if usual is None or AGENT_PORT not in inspect.signature(usual).parameters:
+        yield
+        return
+    parameter.RayParams = functools.partial(usual, **{AGENT_PORT: 0})
+    try:
+        yield
+    finally:
+        parameter.RayParams = usual
 
 
 @contextmanager

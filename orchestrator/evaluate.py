@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.cluster import connect, nodes
+from orchestrator.cluster import connect
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.evaluation import EvaluateConfig
 from orchestrator.config.storage import as_typed, exclusive
@@ -61,21 +61,13 @@ def main(argv: Sequence[str]) -> int:
 def _predict(job: Job) -> tuple[list[Probabilities], Pace]:
     """Probabilities of the rows measured, then of those a temperature is fitted on; one pool."""
     from orchestrator.evaluation_job import requests_of
-    from orchestrator.inference.actors import plan_actors
-    from orchestrator.inference.batch_run import Pool, predict
-    from orchestrator.quiet import quiet_libraries
+    from orchestrator.inference.batch_run import predict
+    from orchestrator.prediction_pool import ready_pool
 
-    quiet_libraries()
     requests = requests_of(job)
     num_rows = sum(len(request.row_ids) for request in requests)
-    plan = plan_actors(
-        nodes(),
-        actors=job.config.actors,
-        gpus_per_actor=job.config.gpus_per_actor,
-        num_batches=-(-num_rows // job.config.batch_size),
-    )
-    print(f"predicting   {num_rows:,} rows, actors: {plan.words}", flush=True)
-    pool = Pool(plan, job.stored.experiment.precision, job.config.batch_size, job.config.timeout_s)
+    pool = ready_pool(job.config, job.stored.experiment.precision, num_rows)
+    print(f"predicting   {num_rows:,} rows, actors: {pool.plan.words}", flush=True)
     outputs, pace = predict(requests, job.network, pool)
     print(
         f"             {pace.images_per_s:,.0f} images/s; {pace.seconds:.1f} s, of which "

@@ -24,7 +24,7 @@ from orchestrator.environment import describe_environment
 from orchestrator.inference.batch_run import Pace, Request
 from orchestrator.inference.data_sets import DataSets, open_data_sets
 from orchestrator.inference.stored_model import StoredModel, build_network, open_model
-from orchestrator.ingest.dataset import SplitIndex, read_split_index
+from orchestrator.ingest.dataset import PreparedDataset, SplitIndex, read_split_index
 from orchestrator.results.printable import one_line
 
 Int64s = npt.NDArray[np.int64]
@@ -142,34 +142,20 @@ def facts(job: Job) -> tuple[str, ...]:
 
 def record(job: Job, pace: Pace, command: str) -> dict[str, Any]:
     """What the figures belong to, for evaluation.json."""
-    measured, own, state = job.sets.measured, job.sets.own, job.stored.state
+    measured, own = job.sets.measured, job.sets.own
     return {
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": command,
         "config": to_dict(job.config),
-        "checkpoint": {
-            "folder": str(job.choice.folder),
-            "taken": job.choice.words,
-            "epoch": state.epoch,
-            "lineage": state.lineage,
-            "model_sha256": job.stored.sha256,
-            "experiment": state.experiment,
-        },
+        "checkpoint": checkpoint_record(job),
         "data": {
-            "name": measured.name,
-            "root": str(measured.root),
-            "fingerprint": measured.fingerprint,
+            **set_record(measured),
             "protocol": job.protocol,
             "split": job.config.split,
             "classes": list(measured.classes),
             "is_what_the_run_was_trained_on": job.sets.same,
         },
-        "trained_on": {
-            "name": own.name,
-            "root": str(own.root),
-            "fingerprint": own.fingerprint,
-            "protocol": job.stored.experiment.data.protocol,
-        },
+        "trained_on": {**set_record(own), "protocol": job.stored.experiment.data.protocol},
         "pace": {
             "rows_predicted": pace.num_rows,
             "seconds": pace.seconds,
@@ -178,4 +164,26 @@ def record(job: Job, pace: Pace, command: str) -> dict[str, Any]:
             "images_per_s_after_first_rows": pace.steady_images_per_s,
         },
         "environment": describe_environment(),
+    }
+
+
+def checkpoint_record(job: Job) -> dict[str, Any]:
+    """Which weights, of what."""
+    state = job.stored.state
+    return {
+        "folder": str(job.choice.folder),
+        "taken": job.choice.words,
+        "epoch": state.epoch,
+        "lineage": state.lineage,
+        "model_sha256": job.stored.sha256,
+        "experiment": state.experiment,
+    }
+
+
+def set_record(dataset: PreparedDataset) -> dict[str, Any]:
+    """Which data set."""
+    return {
+        "name": dataset.name,
+        "root": str(dataset.root),
+        "fingerprint": dataset.fingerprint,
     }

@@ -22,8 +22,33 @@ LEVELS = {
     "ray.tune.tune": logging.ERROR,
 }
 
+MESSAGES = {
+    # Advises to turn off what we want on; that it is *disabled* is still said.
+    "ray._private.authentication.authentication_token_setup": "Token authentication is enabled",
+}
+"""Logger -> how the messages begin that are dropped."""
+
 
 def quiet_libraries() -> None:
     """Set the levels; call it after the libraries are imported, as they set their own."""
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
+
+
+def quiet_start() -> None:
+    """Drop what Ray says of its own start that is no news; call it before Ray starts."""
+    for name, beginning in MESSAGES.items():
+        logger = logging.getLogger(name)
+        if not any(isinstance(known, _Dropped) for known in logger.filters):
+            logger.addFilter(_Dropped(beginning))
+
+
+class _Dropped(logging.Filter):
+    """Lets all messages pass but those that begin so."""
+
+    def __init__(self, beginning: str) -> None:
+        super().__init__()
+        self._beginning = beginning
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(self._beginning)

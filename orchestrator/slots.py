@@ -50,9 +50,16 @@ def ready_slots(
         gpus_per_worker=capacity.gpus_per_worker,
         image_shape=dataset.image_shape,
         num_classes=len(dataset.classes),
+        dataset={
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "classes": list(dataset.classes),
+            "image_shape": list(dataset.image_shape),
+        },
         sizes=read.sizes,
         device_budget_gib=resources.device_budget_gib,
         start_timeout_s=resources.start_timeout_s,
         storage=folder / RAY_FILES,
+        min_workers=capacity.min_workers,
     )
     return plan, read.datasets

@@ -20,7 +20,7 @@ import yaml
 
 from datasets import EMOTIONS
 from orchestrator.cluster import connect, is_private, nodes
-from orchestrator.config.command_line import parse, run
+from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
@@ -38,6 +38,7 @@ from orchestrator.results.phase_table import Stopwatch, phase_table, speed_lines
 from orchestrator.results.plots import learning_curve
 from orchestrator.results.sample_grid import augmented_grid
 from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.stopping import go_on, stop_on_signals
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.tuning.capacity import plan_slots, this_machine
 from orchestrator.tuning.lineages import is_bound_to_horizon, lineage_key
@@ -73,14 +74,24 @@ def main(argv: Sequence[str]) -> int:
         name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
         folder = Path(config.out).absolute() / name
         with exclusive(folder, "name"):
-            _train(config, experiment, dataset, folder)
-    return 0
+            return train_run(config, experiment, dataset, folder, go_on(COMMAND, argv))
 
 
-def _train(
-    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path
-) -> None:
-    """Trains to the asked epoch and writes the run folder as it goes."""
+def train_run(
+    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path, again: str
+) -> int:
+    """Trains to the asked epoch and writes the run folder as it goes; Ray must be initialised.
+
+    Args:
+        config: of the command.
+        experiment: its resolved experiment.
+        dataset: checked.
+        folder: of the run.
+        again: the command that goes on where this one was stopped.
+
+    Returns:
+        The exit status: 130 where Ctrl-C ended it before its last epoch.
+    """
     from orchestrator.slots import ready_slots
     from orchestrator.training.steady_run import SteadyRun, Task
 
@@ -108,12 +119,17 @@ def _train(
             found = len(steady.begin()["history"])
             watch.lap("start")
             history = _epochs(steady, experiment, dataset.classes, folder, tensorboard)
+            written_s = steady.settle()["checkpoint_write_s"]
+        except KeyboardInterrupt:
+            steady.abandon()  # its workers would first end their epoch
+            raise
         finally:
             steady.stop()
             shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
-    closing = (*_closing(folder, experiment, history), *tensorboard.closing_lines())
-    print(*_time_lines(watch, history[found:]), *closing, sep="\n")
+    closing = (*_closing(folder, experiment, history, again), *tensorboard.closing_lines())
+    print(*_time_lines(watch, history[found:], written_s), *closing, sep="\n")
+    return INTERRUPTED if len(history) < _last_epoch(experiment, history) else 0
 
 
 def _epochs(
@@ -123,19 +139,25 @@ def _epochs(
     folder: Path,
     tensorboard: TensorBoard,
 ) -> list[Metrics]:
-    """Begins or goes on; each epoch goes to the terminal, metrics.jsonl and TensorBoard."""
+    """Begins or goes on; each epoch goes to the terminal, metrics.jsonl and TensorBoard.
+
+    Ctrl-C ends it with the epoch at work, so the history may end before it was asked to.
+    """
     begun = steady.begin()
     trained, epochs = len(begun["history"]), experiment.epochs
     print(begun["weights"], *_begun_lines(begun, classes), "", sep="\n", flush=True)
     if trained:
         print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
     history: list[Metrics] = []
-    while len(history) < max(trained, _last_epoch(experiment, history)):
-        history.append(steady.next_epoch())
-        _write_metrics(folder, history)
-        tensorboard.show_training(history, classes)
-        if len(history) > trained:
-            print(_epoch_line(history[-1], epochs), flush=True)
+    with stop_on_signals() as stop:
+        while len(history) < max(trained, _last_epoch(experiment, history)):
+            history.append(steady.next_epoch())
+            _write_metrics(folder, history)
+            tensorboard.show_training(history, classes)
+            if len(history) > trained:
+                print(_epoch_line(history[-1], epochs), flush=True)
+            if stop.asked() and len(history) >= trained:
+                break
     return history
 
 
@@ -211,35 +233,67 @@ def _epoch_line(metrics: Metrics, epochs: int) -> str:
     )
 
 
-def _time_lines(watch: Stopwatch, trained: Sequence[Metrics]) -> tuple[str, ...]:
-    """How long the phases of this command took, and how fast its epochs were."""
+def _time_lines(watch: Stopwatch, trained: Sequence[Metrics], written_s: float) -> tuple[str, ...]:
+    """How long the phases of this command took, and how fast its epochs were.
+
+    Args:
+        watch: of the command.
+        trained: the epochs of this command.
+        written_s: time that the checkpoint took which no epoch waited for.
+    """
     seconds = summed([watch.seconds, *(metrics["seconds"] for metrics in trained)])
-    return ("", *phase_table(seconds, watch.wall_s()), *speed_lines(trained))
+    written_s += sum(metrics.get("checkpoint_write_s", 0.0) for metrics in trained)
+    line = f"  {written_s:.1f} s of writing checkpoints, while the next epoch was trained"
+    behind = (line,) if written_s else ()
+    return ("", *phase_table(seconds, watch.wall_s()), *behind, *speed_lines(trained))
 
 
-def _closing(folder: Path, experiment: Experiment, history: Sequence[Metrics]) -> tuple[str, ...]:
+def _closing(
+    folder: Path, experiment: Experiment, history: Sequence[Metrics], again: str
+) -> tuple[str, ...]:
     best = max(history, key=lambda metrics: metrics["val_macro_f1"])
     shown = as_typed(folder)
-    more = f"--config {shown}/config.yaml out={as_typed(folder.parent)}"
-    if not is_bound_to_horizon(experiment):
-        more += f" name={folder.name}"
-    stopped = len(history) < experiment.epochs
-    if stopped:
-        more += " early_stop=0"
+    end = _last_epoch(experiment, history)
+    stop: tuple[str, ...] = (f"stopped     after epoch {len(history)} of {end}, as asked",)
+    if len(history) >= end:
+        stop = _stop_lines(experiment, end, len(history))
+        again = _longer(folder, experiment, len(history), patient=bool(stop))
     return (
         "",
-        *([_stop_line(experiment, history)] if stopped else []),
+        *stop,
         _checkpoint_line("best", best, shown),
         _checkpoint_line("last", history[-1], shown),
         f"curves      {shown}/learning_curve.png",
-        f"next        {COMMAND} {more} --epochs {len(history) + 10}",
+        f"next        {again}",
     )
 
 
-def _stop_line(experiment: Experiment, history: Sequence[Metrics]) -> str:
+def _longer(folder: Path, experiment: Experiment, trained: int, *, patient: bool) -> str:
+    """The command that trains on from here, whatever patience says."""
+    name = "" if is_bound_to_horizon(experiment) else f" name={folder.name}"
+    end = " early_stop=0" if patient else ""
     return (
-        f"stopped     after epoch {len(history)} of {experiment.epochs}: no better validation "
-        f"macro-F1 for {experiment.early_stop} epochs"
+        f"{COMMAND} --config {as_typed(folder)}/config.yaml out={as_typed(folder.parent)}{name}"
+        f"{end} --epochs {trained + 10}"
+    )
+
+
+def _stop_lines(experiment: Experiment, end: int, trained: int) -> tuple[str, ...]:
+    """Why there are fewer epochs than were asked for.
+
+    Args:
+        experiment: what was asked for.
+        end: the epoch after which its patience was lost, or its last.
+        trained: epochs there are: more than `end` if an earlier command asked for more.
+    """
+    if end == experiment.epochs or trained >= experiment.epochs:
+        return ()
+    why = f"no better validation macro-F1 for {experiment.early_stop} epochs"
+    if trained == end:
+        return (f"stopped     after epoch {end} of {experiment.epochs}: {why}",)
+    return (
+        f"stopped     at epoch {trained} of {experiment.epochs}, which an earlier command trained: "
+        f"after epoch {end} there was {why}",
     )
 
 

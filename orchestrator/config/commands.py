@@ -132,6 +132,15 @@ class AblateConfig(Experiment):
     study: Annotated[
         str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
     ] = ""
+    seeds: Annotated[
+        Count,
+        Field(
+            ge=0,
+            le=100,
+            description="repeat each configuration with so many seeds, counted up from seed; 0 = as "
+            "the space says",
+        ),
+    ] = 0
     dry_run: Annotated[Flag, Field(description="print the plan and stop")] = False
     open_page: Annotated[
         Flag,
@@ -148,6 +157,28 @@ class LeaderboardConfig(Section):
         Literal["table", "markdown", "csv", "json", "html"],
         Field(description="how to print it; html = write the page into the study's folder"),
     ] = "table"
+
+
+class ReportConfig(Section):
+    """Set a study beside the paper that it reproduces."""
+
+    study: Annotated[
+        LocalPath,
+        Field(
+            description="folder of a study of `ablate`, or one that holds studies, runs and what "
+            "was made of them, such as that of `reproduce`"
+        ),
+    ]
+    also: Annotated[
+        tuple[LocalPath, ...],
+        Field(
+            description="more of the same: the other protocol's study, runs of `train`, "
+            "evaluations, diagnoses, adaptations, prepared sets"
+        ),
+    ] = ()
+    out: Annotated[
+        LocalPath | None, Field(description="folder to write; null = report in the study's folder")
+    ] = None
 
 
 class DoctorConfig(Section):

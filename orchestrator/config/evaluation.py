@@ -13,6 +13,36 @@ from orchestrator.config.commands import Address
 from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath
 
 Split = Literal["test", "validation", "train", "all"]
+Checkpoint = Annotated[
+    LocalPath,
+    Field(
+        description="a checkpoint's folder; a run folder of `train` = its best checkpoint; a "
+        "study folder of `ablate` = the winner of its leaderboard"
+    ),
+]
+RunData = Annotated[
+    StoragePath | None,
+    Field(
+        description="where the set that the run was trained on lies now; null = where it lay then"
+    ),
+]
+BatchSize = Annotated[Count, Field(le=65_536, description="images that a model sees at once")]
+Actors = Annotated[
+    Count, Field(ge=0, le=10_000, description="processes that hold the model; 0 = as fits")
+]
+GpusPerActor = Annotated[
+    Number | None,
+    Field(
+        ge=0,
+        le=1,
+        multiple_of=0.0001,
+        description="GPUs of each; a fraction shares one GPU; null = 1 where there are GPUs",
+    ),
+]
+Timeout = Annotated[
+    Number,
+    Field(gt=0, description="longest time without progress before it is an error, seconds"),
+]
 
 
 class EvaluatedData(Section):
@@ -34,21 +64,9 @@ class EvaluatedData(Section):
 class EvaluateConfig(Section):
     """Measure a checkpoint on a split, or on another prepared set."""
 
-    checkpoint: Annotated[
-        LocalPath,
-        Field(
-            description="a checkpoint's folder; a run folder of `train` = its best checkpoint; a "
-            "study folder of `ablate` = the winner of its leaderboard"
-        ),
-    ]
+    checkpoint: Checkpoint
     data: EvaluatedData = EvaluatedData()
-    run_data: Annotated[
-        StoragePath | None,
-        Field(
-            description="where the set that the run was trained on lies now; null = where it lay "
-            "then"
-        ),
-    ] = None
+    run_data: RunData = None
     split: Annotated[Split, Field(description="which rows of the set")] = "test"
     out: Annotated[
         LocalPath | None,
@@ -67,23 +85,8 @@ class EvaluateConfig(Section):
     bootstrap: Annotated[
         Count, Field(ge=100, le=100_000, description="resamples behind the interval of macro-F1")
     ] = 1000
-    batch_size: Annotated[
-        Count, Field(le=65_536, description="images that a model sees at once")
-    ] = 256
-    actors: Annotated[
-        Count, Field(ge=0, le=10_000, description="processes that hold the model; 0 = as fits")
-    ] = 0
-    gpus_per_actor: Annotated[
-        Number | None,
-        Field(
-            ge=0,
-            le=1,
-            multiple_of=0.0001,
-            description="GPUs of each; a fraction shares one GPU; null = 1 where there are GPUs",
-        ),
-    ] = None
-    timeout_s: Annotated[
-        Number,
-        Field(gt=0, description="longest time without progress before it is an error, seconds"),
-    ] = 600.0
+    batch_size: BatchSize = 256
+    actors: Actors = 0
+    gpus_per_actor: GpusPerActor = None
+    timeout_s: Timeout = 600.0
     address: Address = "auto"

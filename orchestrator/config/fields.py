@@ -71,6 +71,11 @@ class Kind:
             str(value): section for section in self.sections for value in _tags(section, self.tag)
         }
 
+    def typed(self, tag: str) -> str:
+        """A value of the tag that a user can type: for "timm:<name>" that is "timm:lamb"."""
+        field = self.variants[tag].model_fields[self.tag]
+        return tag if get_args(field.annotation) else str(field.default)
+
     def variant(self, tag: Any) -> ModelType | None:
         """The model that a value of the tag chooses; None if there is none."""
         return self.variants.get(tag_shape(str(tag)))

@@ -102,12 +102,14 @@ class Folder:
                 digest.update(chunk)
         return digest.hexdigest()
 
-    def put(self, name: str, write: Callable[[Path], T]) -> T:
+    def put(self, name: str, write: Callable[[Path], T], *, durable: bool = True) -> T:
         """Lets a file appear under its name once it is whole.
 
         Args:
             name: Of the file.
             write: Writes it, at a path of this machine; what it returns is returned.
+            durable: Whether to wait until the disk has it. A file that is not is whole for every
+                process, but may be torn after a failure of power: its reader must check it.
         """
         if self.local is None:
             with tempfile.TemporaryDirectory() as scratch:
@@ -118,15 +120,16 @@ class Folder:
         temporary = self.local / f".{name}.{os.getpid()}.tmp"
         try:
             written = write(temporary)
-            to_disk(temporary)
+            if durable:
+                to_disk(temporary)
             temporary.replace(self.local / name)
         finally:
             temporary.unlink(missing_ok=True)
         return written
 
-    def put_bytes(self, name: str, content: bytes) -> None:
+    def put_bytes(self, name: str, content: bytes, *, durable: bool = True) -> None:
         """Lets a small file appear under its name."""
-        self.put(name, lambda path: path.write_bytes(content))
+        self.put(name, lambda path: path.write_bytes(content), durable=durable)
 
     def remove(self, name: str) -> None:
         """Removes a file that is there."""

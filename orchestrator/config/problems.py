@@ -238,7 +238,11 @@ def _where_it_belongs(model: ModelType, place: _Place, key: str) -> str:
     holder = place.owner_kind
     if holder and holder.tag:
         tag_path = dotted((*place.owner_path, holder.tag))
-        having = [tag for tag, section in holder.variants.items() if key in section.model_fields]
+        having = [
+            holder.typed(tag)
+            for tag, section in holder.variants.items()
+            if key in section.model_fields
+        ]
         if having:
             return f"Only {' or '.join(f'{tag_path}={tag}' for tag in having)} has it"
     own = list(place.owner.model_fields) if place.owner else []
@@ -258,8 +262,9 @@ def _bad_tag(place: _Place, details: ErrorDetails) -> _Problem:
     path = (*place.path, place.kind.tag)
     if details["type"] == "union_tag_not_found":
         return _Problem(path, f"{REQUIRED} and {rule}")
-    tag = details["ctx"]["tag"]
-    return _Problem(path, rule, _near(tag, choices), shown(tag))
+    value = details["input"]  # pydantic's own word for the tag is its shape: "tim:<name>"
+    tag = value.get(place.kind.tag) if isinstance(value, Mapping) else details["ctx"]["tag"]
+    return _Problem(path, rule, _near(tag, [*map(place.kind.typed, choices)]), shown(tag))
 
 
 def _choices(kind: Kind) -> list[str]:

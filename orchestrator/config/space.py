@@ -58,6 +58,12 @@ class Space(Section):
         Field(description="rows as listed, full grid of the axes, or Optuna's TPE or random"),
     ]
     trials: Annotated[Count, Field(ge=0, description="trials to sample (tpe, random)")] = 0
+    seeds: Annotated[
+        Count,
+        Field(
+            le=100, description="repeat each configuration with so many seeds: seed, seed + 1, ..."
+        ),
+    ] = 1
     base: Annotated[
         Values, Field(description="values that hold for every trial, by dotted path")
     ] = {}  # noqa: RUF012 - pydantic copies defaults
@@ -86,6 +92,8 @@ class Space(Section):
             return f"points: must be given for tpe and random only; got kind '{self.kind}'"
         if len(self.points) > self.trials:
             return f"trials: must be >= the {len(self.points)} points; got {self.trials}"
+        if self.seeds > 1 and "seed" in self.paths():
+            return f"seeds: must be 1 where seed is varied by the space itself; got {self.seeds}"
         return self._axis_problem() or self._repetition() or self._point_problem()
 
     def _axis_problem(self) -> str:
@@ -125,7 +133,7 @@ class Space(Section):
         return tuple(dict.fromkeys(named))
 
     def listed(self) -> Iterator[Values]:
-        """The trials of the kinds that list them (rows, grid); none for the others."""
+        """The configurations of the kinds that list them (rows, grid); none for the others."""
         if self.kind == "rows":
             yield from self.rows
         elif self.kind == "grid":
@@ -134,22 +142,33 @@ class Space(Section):
                 yield dict(zip(self.axes, combination, strict=True))
 
     def num_listed(self) -> int:
-        """How many trials the space lists; 0 if it samples them."""
+        """How many configurations the space lists; 0 if it samples them."""
         if self.kind == "rows":
             return len(self.rows)
         if self.kind == "grid":
             return math.prod(len(axis) for axis in self.axes.values() if isinstance(axis, tuple))
         return 0
 
+    def num_configurations(self) -> int:
+        """How many configurations a study of this space has; each is trained with every seed."""
+        return self.num_listed() or self.trials
+
     def num_trials(self) -> int:
         """How many trials a study of this space has."""
-        return self.num_listed() or self.trials
+        return self.num_configurations() * self.seeds
 
     def epochs_choices(self, default: int) -> tuple[int, ...]:
         """All numbers of epochs that a trial of this space can ask for, ascending."""
-        axis = self.axes.get("epochs")
+        return self._whole_choices("epochs", default)
+
+    def patience_choices(self, default: int) -> tuple[int, ...]:
+        """All patience that a trial of this space can have, ascending; 0 = without end."""
+        return self._whole_choices("early_stop", default)
+
+    def _whole_choices(self, path: str, default: int) -> tuple[int, ...]:
+        axis = self.axes.get(path)
         if self.kind == "rows":
-            return tuple(sorted({int(row.get("epochs", default)) for row in self.rows}))
+            return tuple(sorted({int(row.get(path, default)) for row in self.rows}))
         if axis is None:
             return (default,)
         if isinstance(axis, Range):

@@ -18,6 +18,8 @@ from orchestrator.config.errors import ConfigError
 
 CHUNK_BYTES = 2**20
 LOCK = ".lock"
+MARKER = "state.json"
+"""The file of a checkpoint that is written last: without it there is no checkpoint."""
 KEPT_FOR_RESUME = 2
 """Resume points of a training: the newest, and one before it should that be damaged."""
 

@@ -10,20 +10,22 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from orchestrator.dashboard.slot_activity import SlotActivity
+from orchestrator.dashboard.slot_activity import SlotActivity, SlotState
 from orchestrator.results.leaderboard_cells import (
     EPOCHS,
     footer,
+    has_seeds,
     heading,
+    mean_text,
     short_names,
     varied_paths,
 )
-from orchestrator.results.printable import one_line
+from orchestrator.results.places import Place
+from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import (
     EpochPoint,
@@ -40,7 +42,6 @@ LOG_RATIO: Final = 30.0
 """Positive values that differ by more than this factor are drawn on a logarithmic axis."""
 _MAX_NAME: Final = 80
 _MAX_ERROR: Final = 400
-_HOME: Final = re.compile(r"(?:/home|/Users)/[^/\s'\":,]+|/root(?=/)")
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,11 @@ class StudyFeed:
         """The study as of now."""
         return self._fold.view()
 
+    @property
+    def slots(self) -> Mapping[str, SlotState]:
+        """Its slots by name."""
+        return self._slots.slots
+
     def snapshot(self, importance: Importance | None = None) -> Snapshot:
         """The study as of now, one version on."""
         view = self.view()
@@ -126,6 +132,7 @@ def head_document(
     importance: Importance | None = None,
 ) -> dict[str, Any]:
     """What is sent each time: the study, its plan, slots, leader and order."""
+    seeds = has_seeds(view)
     states: tuple[State, ...] = ("queued", "running", "finished", "failed")
     return {
         "name": shown(view.name),
@@ -144,7 +151,8 @@ def head_document(
         "slots": _slots(view, slots),
         "leader": _leader(view),
         "importance": _importance(importance),
-        "order": [[place.row.trial, place.label] for place in view.places],
+        "seeds": seeds,
+        "order": [entry for place in view.places for entry in _entries(place, seeds)],
     }
 
 
@@ -159,6 +167,7 @@ def row_document(row: TrialRow) -> dict[str, Any]:
         "epochs": row.epochs,
         "early": row.ended_early,
         "shared": row.shared,
+        "seed": row.seed,
         "values": {shown(path): _value(value) for path, value in row.values.items()},
         "f1": row.val_macro_f1,
         "low": low,
@@ -186,11 +195,6 @@ def fields(view: StudyView) -> list[dict[str, Any]]:
 def shown(text: str, limit: int = _MAX_NAME) -> str:
     """Text fit for the page: one line, no control characters, no home folder, cut to `limit`."""
     return one_line(without_home(text), limit)
-
-
-def without_home(text: str) -> str:
-    """Text in which nobody's home folder is named."""
-    return _HOME.sub("~", text)
 
 
 def to_json(value: object) -> str:
@@ -228,6 +232,13 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
         }
         for name, slot in slots.slots.items()
     ]
+
+
+def _entries(place: Place, with_mean: bool) -> list[list[Any]]:
+    """A configuration's trials: number, rank, mean over seeds; the one that stands for it first."""
+    mean = [mean_text(place) if place.finished else ""] if with_mean else []
+    others = [row for row in place.rows if row is not place.row]
+    return [[row.trial, place.label, *mean] for row in (place.row, *others)]
 
 
 def _leader(view: StudyView) -> dict[str, Any] | None:

@@ -120,7 +120,7 @@ class WatchedStudy:
     def summary(self) -> dict[str, Any]:
         """A line of the list of studies."""
         view = self.view
-        best = view.winner.val_macro_f1 if view and view.winner else None
+        best = view.leading.score if view and view.leading else None
         return {
             "study": self.folder.name,
             "name": shown(self.folder.name),

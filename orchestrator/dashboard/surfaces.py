@@ -14,14 +14,16 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from orchestrator.config.storage import write_atomic
-from orchestrator.dashboard.snapshot import shown, without_home
+from orchestrator.dashboard.metrics import Slots, StudyMetrics
+from orchestrator.dashboard.snapshot import shown
 from orchestrator.dashboard.study_files import GrowingLedger, WatchedStudy
-from orchestrator.results.leaderboard_cells import score_text
+from orchestrator.results.leaderboard_cells import mean_text
 from orchestrator.results.leaderboard_tables import text_table
-from orchestrator.results.study_view import State, StudyView
+from orchestrator.results.printable import without_home
+from orchestrator.results.study_view import StudyView
 from orchestrator.tuning.ledger import LEDGER
 
 LOOK_EVERY_S: Final = 5.0
@@ -31,9 +33,8 @@ JOB_CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 JOB_ID_KEY: Final = "job_submission_id"
 _RUNS: Final = re.compile(r"^ +| {2,}", re.MULTILINE)
 _CLOSE_TIMEOUT_S: Final = 10.0
-_STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "failed")
 
-Surface = Callable[[StudyView], None]
+Surface = Callable[[StudyView, Slots], None]
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def shown_in_ray(study_folder: Path, session_logs: str) -> Iterator[None]:
         study_folder: with a ledger, now or later.
         session_logs: of the node that this process is on; "" = none.
     """
-    surfaces: list[Surface] = [_Gauges(study_folder.name), _JobStatus(study_folder.name)]
+    surfaces: list[Surface] = [StudyMetrics(study_folder.name), _JobStatus(study_folder.name)]
     if session_logs and Path(session_logs).is_dir():
         surfaces.append(_Log(Path(session_logs) / f"leaderboard-{study_folder.name}.log"))
     ended = threading.Event()
@@ -71,10 +72,10 @@ def log_text(view: StudyView) -> str:
 def status_message(view: StudyView) -> str:
     """One line for the list of jobs."""
     ended = view.count("finished") + view.count("failed")
-    best = view.winner
+    best = view.leading
     words = f"{ended} of {len(view.trials)} trials ended"
     if best is not None:
-        words += f", best so far trial {best.trial}: macro-F1 {score_text(best)}"
+        words += f", best so far trial {best.row.trial}: macro-F1 {mean_text(best)}"
     return words
 
 
@@ -86,15 +87,16 @@ def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> N
         study.look()
         if study.view is not None and study.view.trials:
             for surface in list(surfaces):
-                _show(surface, study.view, surfaces)
+                _show(surface, study, surfaces)
         if is_last or study.problem:
             return
         ended.wait(LOOK_EVERY_S)
 
 
-def _show(surface: Surface, view: StudyView, surfaces: list[Surface]) -> None:
+def _show(surface: Surface, study: WatchedStudy, surfaces: list[Surface]) -> None:
+    assert study.view is not None
     try:
-        surface(view)
+        surface(study.view, study.feed.slots)
     except Exception:  # noqa: BLE001 - Ray's own interfaces: their absence must be harmless
         surfaces.remove(surface)
 
@@ -106,7 +108,7 @@ class _Log:
         self._path = path
         self._written: StudyView | None = None
 
-    def __call__(self, view: StudyView) -> None:
+    def __call__(self, view: StudyView, _: Slots) -> None:
         if view is not self._written:
             write_atomic(self._path, log_text(view).encode())
             self._written = view
@@ -123,7 +125,7 @@ class _JobStatus:
         self._study = study
         self._message = ""
 
-    def __call__(self, view: StudyView) -> None:
+    def __call__(self, view: StudyView, _: Slots) -> None:
         job_id = submitted_job()
         message = status_message(view)
         metadata = {"study": shown(self._study), **_figures(view)}
@@ -161,62 +163,7 @@ def _put_status(job_id: str, message: str, metadata: dict[str, str]) -> bool:
 
 
 def _figures(view: StudyView) -> dict[str, str]:
-    best = view.winner
-    return (
-        {} if best is None else {"best_trial": str(best.trial), "best_macro_f1": score_text(best)}
-    )
-
-
-class _Gauges:
-    """What Prometheus can scrape from Ray: scores, losses, speed, epochs and trials by state."""
-
-    def __init__(self, study: str) -> None:
-        self._tags = {"study": shown(study)}
-        self._epochs = 0
-        self._made: dict[str, Any] = {}
-
-    def __call__(self, view: StudyView) -> None:
-        gauges = self._gauges()
-        for name, value in _gauge_values(view).items():
-            gauges[name].set(value, tags=self._tags)
-        for state in _STATES:
-            gauges["fer_trials"].set(view.count(state), tags={**self._tags, "state": state})
-        if view.epochs_trained > self._epochs:
-            gauges["fer_epochs"].inc(view.epochs_trained - self._epochs, tags=self._tags)
-            self._epochs = view.epochs_trained
-
-    def _gauges(self) -> dict[str, Any]:
-        if not self._made:
-            from ray.util.metrics import Counter, Gauge
-
-            one, by_state = ("study",), ("study", "state")
-            self._made = {
-                "fer_best_macro_f1": Gauge(
-                    "fer_best_macro_f1", "Best validation macro-F1 of the finished trials", one
-                ),
-                "fer_best_val_loss": Gauge(
-                    "fer_best_val_loss", "Validation loss of the leading trial, nats", one
-                ),
-                "fer_images_per_s": Gauge(
-                    "fer_images_per_s", "Images a second of the epochs last reported, summed", one
-                ),
-                "fer_epochs_left": Gauge("fer_epochs_left", "Epochs still to be trained", one),
-                "fer_epochs": Counter("fer_epochs", "Epochs trained", one),
-                "fer_trials": Gauge("fer_trials", "Trials by state", by_state),
-            }
-        return self._made
-
-
-def _gauge_values(view: StudyView) -> dict[str, float]:
-    values: dict[str, float] = {"fer_epochs_left": view.epochs_left}
-    best = view.winner
-    if best is not None and best.val_macro_f1 is not None:
-        values["fer_best_macro_f1"] = best.val_macro_f1
-        if "val_loss" in best.metrics:
-            values["fer_best_val_loss"] = best.metrics["val_loss"]
-    values["fer_images_per_s"] = sum(
-        row.metrics.get("images_per_s", 0.0)
-        for row in view.trials
-        if row.state == "running" and not row.shared
-    )
-    return values
+    best = view.leading
+    if best is None:
+        return {}
+    return {"best_trial": str(best.row.trial), "best_macro_f1": mean_text(best)}

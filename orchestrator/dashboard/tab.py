@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import socket
-import subprocess
 import sys
 import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 from urllib.parse import quote
 
 from orchestrator.dashboard.page import ROUTE
-
-ROOT: Final = Path(__file__).resolve().parents[2]
-END_TIMEOUT_S: Final = 5.0
+from orchestrator.dashboard.server_process import ServerProcess
 
 
 @dataclass(frozen=True)
@@ -59,17 +53,14 @@ def serving(folder: Path, *, wanted: bool = True) -> Iterator[Tab]:
         return
     tickets = (secrets.token_urlsafe(24), secrets.token_urlsafe(24))
     try:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port = listening.getsockname()[1]
-            process = _start(listening, folder, tickets)
+        server = ServerProcess(folder, tickets)
     except OSError:  # no loopback, no file descriptor left
-        process = None
-    # The server's copy is the only one now: when it dies, requests are refused at once.
+        yield Tab(None)
+        return
     try:
-        yield Tab(f"http://127.0.0.1:{port}", tickets) if process else Tab(None)
+        yield Tab(server.url, tickets)
     finally:
-        if process is not None:
-            _end(process)
+        server.end()
 
 
 def page_line(tab: Tab, dashboard_url: str, study: str) -> str:
@@ -100,50 +91,6 @@ def open_page(link: str) -> bool:
         return False
 
 
-def _start(
-    listening: socket.socket, folder: Path, tickets: tuple[str, ...]
-) -> subprocess.Popen[str] | None:
-    """The server's process; what it needs to know goes over a pipe, where nobody else reads."""
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
-    orders = {
-        "socket": listening.fileno(),
-        "folder": str(folder.absolute()),
-        "tickets": tickets,
-    }
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "orchestrator.dashboard.server"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": _auth_mode()},
-            pass_fds=[listening.fileno()],
-            start_new_session=True,  # Ctrl-C is for the study; the server ends with the pipe
-            text=True,
-        )
-        assert process.stdin is not None
-        process.stdin.write(json.dumps(orders) + "\n")
-        process.stdin.flush()
-    except OSError:
-        return None
-    return process
-
-
-def _auth_mode() -> str:
-    """As `cluster.connect` will set it for a Ray that it starts."""
-    return os.environ.get("RAY_AUTH_MODE", "token")
-
-
 def _is_ray_up() -> bool:
     ray = sys.modules.get("ray")
     return ray is not None and bool(ray.is_initialized())
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    assert process.stdin is not None
-    try:
-        process.stdin.close()
-        process.wait(END_TIMEOUT_S)
-    except (OSError, subprocess.TimeoutExpired):
-        process.kill()
-        process.wait()

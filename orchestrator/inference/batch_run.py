@@ -24,8 +24,14 @@ from torch import nn
 
 from orchestrator.config.errors import OrchestratorError
 from orchestrator.inference.actors import ActorPlan
-from orchestrator.inference.each_row_once import Probabilities, probabilities_of
+from orchestrator.inference.each_row_once import (
+    Features,
+    Probabilities,
+    features_of,
+    probabilities_of,
+)
 from orchestrator.inference.predictor import KEYS, Predictor
+from orchestrator.inference.projection import Projection
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.order import Int64s
 from orchestrator.ingest.reading import raw_rows, refuse_without_cpu
@@ -105,23 +111,53 @@ def predict(
         OrchestratorError: no CPU or GPU is free, nothing went on for too long, processes died
             again and again, an output is not finite, or a row did not come exactly once.
     """
+    whole, pace = _predict(requests, network, pool, None)
+    return [probabilities_of(*one) for one in _asked(requests, whole)], pace
+
+
+def predict_with_features(
+    requests: Sequence[Request], network: nn.Module, pool: Pool, projection: Projection
+) -> tuple[list[tuple[Probabilities, Features]], Pace]:
+    """As `predict`, with penultimate features of each row as well.
+
+    Args:
+        requests: rows of sets whose images have one shape.
+        network: a model of ours, on the CPU, in evaluation mode.
+        pool: what predicts them.
+        projection: what features are reduced to before they leave their process.
+
+    Returns:
+        For each request probabilities and float32 features of shape (len(row_ids), D), in the
+        order of its row_ids; and the pace.
+
+    Raises:
+        OrchestratorError: as `predict`.
+    """
+    whole, pace = _predict(requests, network, pool, projection)
+    asked = _asked(requests, whole)
+    return [(probabilities_of(*one), features_of(*one)) for one in asked], pace
+
+
+def _predict(
+    requests: Sequence[Request], network: nn.Module, pool: Pool, projection: Projection | None
+) -> tuple[pa.Table, Pace]:
+    """All outputs in one table, in any order."""
     refuse_without_cpu()
     _refuse_without_gpu(pool.plan)
     started = time.monotonic()
     tables: list[pa.Table] = []
     seconds: list[float] = []
-    for table in _outputs(requests, ray.put(network), pool):
+    for table in _outputs(requests, ray.put(network), pool, projection):
         seconds.append(time.monotonic() - started)
         tables.append(table)
     if not tables:
         raise OrchestratorError("rows: at least one must come; none did. Nothing was written")
     whole = pa.concat_tables(tables)
-    pace = Pace(whole.num_rows, seconds[-1], seconds[0], tables[0].num_rows)
-    found = [
-        probabilities_of(number, one.row_ids, whole, one.dataset.name)
-        for number, one in enumerate(requests)
-    ]
-    return found, pace
+    return whole, Pace(whole.num_rows, seconds[-1], seconds[0], tables[0].num_rows)
+
+
+def _asked(requests: Sequence[Request], whole: pa.Table) -> list[tuple[int, Int64s, pa.Table, str]]:
+    return [(number, one.row_ids, whole, one.dataset.name) for number, one in enumerate(requests)]
 
 
 def _refuse_without_gpu(plan: ActorPlan) -> None:
@@ -134,12 +170,15 @@ def _refuse_without_gpu(plan: ActorPlan) -> None:
 
 
 def _outputs(
-    requests: Sequence[Request], network: ray.ObjectRef[nn.Module], pool: Pool
+    requests: Sequence[Request],
+    network: ray.ObjectRef[nn.Module],
+    pool: Pool,
+    projection: Projection | None,
 ) -> Iterator[pa.Table]:
     """The outputs as they come; after a lost process only what is left is predicted anew."""
     came: list[pa.Table] = []
     for restarts_left in reversed(range(RESTARTS + 1)):
-        pipeline = _pipeline(_left(requests, came), network, pool)
+        pipeline = _pipeline(_left(requests, came), network, pool, projection)
         try:
             for table in _tables(pipeline, pool.timeout_s):
                 came.append(table)
@@ -165,7 +204,10 @@ def _left(requests: Sequence[Request], came: Sequence[pa.Table]) -> list[Request
 
 
 def _pipeline(
-    requests: Sequence[Request], network: ray.ObjectRef[nn.Module], pool: Pool
+    requests: Sequence[Request],
+    network: ray.ObjectRef[nn.Module],
+    pool: Pool,
+    projection: Projection | None,
 ) -> Dataset:
     first, *others = [_rows_of(number, request) for number, request in enumerate(requests)]
     rows = first.union(*others) if others else first
@@ -186,6 +228,7 @@ def _pipeline(
                 "image_shape": requests[0].dataset.image_shape,
                 "threads": pool.plan.threads,
                 "on_gpu": pool.plan.gpus > 0,
+                "projection": projection,
             },
         )
 

@@ -14,6 +14,8 @@ from orchestrator.config.errors import OrchestratorError
 from orchestrator.ingest.order import Int64s
 
 Probabilities = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
+FEATURES = "features"
 MAX_NAMED = 5
 """Row ids that an error names."""
 
@@ -33,11 +35,40 @@ def probabilities_of(request: int, row_ids: Int64s, whole: pa.Table, name: str) 
     Raises:
         OrchestratorError: a row did not come exactly once, or an output is not finite.
     """
-    mine = whole.filter(pa.array(whole.column("request").to_numpy() == request))
-    order = order_once(row_ids, mine.column("row_id").to_numpy(), name)
+    mine, order = _in_order(request, row_ids, whole, name)
     names = [column for column in mine.column_names if column.startswith("p")]
     values: Probabilities = np.column_stack([mine.column(column).to_numpy() for column in names])
-    values = values[order]
+    return _finite(values[order], row_ids, name)
+
+
+def features_of(request: int, row_ids: Int64s, whole: pa.Table, name: str) -> Features:
+    """The features for the rows of one request, shape (len(row_ids), D); as `probabilities_of`.
+
+    Args:
+        request: its number.
+        row_ids: asked for: ascending, each once.
+        whole: all outputs, with a column `features` of lists.
+        name: of the data set, for messages.
+
+    Raises:
+        OrchestratorError: a row did not come exactly once, or a feature is not finite.
+    """
+    mine, order = _in_order(request, row_ids, whole, name)
+    width = mine.schema.field(FEATURES).type.list_size
+    # A chunk may begin anywhere in its buffer: `flatten` knows where.
+    parts = [chunk.flatten().to_numpy() for chunk in mine.column(FEATURES).chunks]
+    values: Features = np.concatenate(parts).reshape(-1, width)
+    return _finite(values[order], row_ids, name)
+
+
+def _in_order(
+    request: int, row_ids: Int64s, whole: pa.Table, name: str
+) -> tuple[pa.Table, npt.NDArray[np.intp]]:
+    mine = whole.filter(pa.array(whole.column("request").to_numpy() == request))
+    return mine, order_once(row_ids, mine.column("row_id").to_numpy(), name)
+
+
+def _finite(values: npt.NDArray[np.float32], row_ids: Int64s, name: str) -> npt.NDArray[np.float32]:
     bad = ~np.isfinite(values).all(axis=1)
     if bad.any():
         raise OrchestratorError(

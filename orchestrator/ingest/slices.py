@@ -1,8 +1,9 @@
 """From the rows of a listing to a file of the data set, in one step that can be killed and repeated.
 
 `stage` decodes a slice of rows into a Parquet file of images, then leaves a summary of all its
-rows and, last, a receipt that vouches for the file: a slice with a receipt is done. What needs
-the rows of all slices (splits, copies) is made from the summaries and never touches a pixel.
+rows and, last, a receipt that vouches for both: a slice whose receipt tells the truth is done.
+What needs the rows of all slices (splits, copies) is made from the summaries and never touches a
+pixel. A worker does not wait for the disk: the receipt's digests tell whether it has the files.
 
 Runs in a WORKER. In memory: one slice.
 """
@@ -13,12 +14,14 @@ import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, Field
 
 import datasets
 from datasets import Face, Unreadable
@@ -47,7 +50,19 @@ SUMMARY = pa.schema(
     ]
 )
 
-NOTHING = "null"  # the receipt of a slice of which no row was kept
+
+class Receipt(BaseModel):
+    """What a finished slice has left.
+
+    Attributes:
+        file: Its file of images; None where no row of it was kept.
+        summary: sha256 of its summary.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: File | None
+    summary: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 @dataclass(frozen=True)
@@ -65,7 +80,7 @@ def staged(piece: Slice) -> Staged:
     return Staged(f"part-{piece.index:05d}.parquet", f"{stem}.parquet", f"{stem}.json")
 
 
-def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> None:
+def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> Receipt:
     """Decodes a slice into a file of the set, and leaves a summary and a receipt.
 
     Args:
@@ -93,16 +108,27 @@ def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> None:
         reasons.append("")
     images = images[:num_kept]
     summary = _summary(recipe, piece, reasons, images)
-    receipt = NOTHING
+    file = None
     if num_kept:
         kept = summary.filter(pc.equal(summary["kind"], KEPT))
-        receipt = write_part(out, names.part, images, _columns(kept, recipe)).model_dump_json()
-    partial.put(names.summary, lambda path: pq.write_table(summary, path))
-    partial.put_bytes(names.receipt, receipt.encode())
+        file = write_part(out, names.part, images, _columns(kept, recipe))
+    receipt = Receipt(file=file, summary=_write_summary(partial, names.summary, summary))
+    partial.put_bytes(names.receipt, receipt.model_dump_json().encode(), durable=False)
+    return receipt
+
+
+def _write_summary(partial: Folder, name: str, summary: pa.Table) -> str:
+    """Writes the summary; returns its digest."""
+
+    def write(path: Path) -> str:
+        pq.write_table(summary, path)
+        return sha256_of(path)
+
+    return partial.put(name, write, durable=False)
 
 
 def write_part(out: Folder, name: str, images: npt.NDArray[np.uint8], columns: pa.Table) -> File:
-    """Writes one file of images.
+    """Writes one file of images; the disk may not have it yet.
 
     Args:
         out: Folder of the set.
@@ -115,10 +141,13 @@ def write_part(out: Folder, name: str, images: npt.NDArray[np.uint8], columns: p
     buffers = [None, pa.py_buffer(np.ascontiguousarray(images))]
     pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), buffers)
     table = pa.table([pixels, *columns.columns], schema=schema)
-    return write_parquet(table, out, name, row_group_size=max(1, ROW_GROUP_BYTES // width))
+    rows = max(1, ROW_GROUP_BYTES // width)
+    return write_parquet(table, out, name, row_group_size=rows, durable=False)
 
 
-def write_parquet(table: pa.Table, out: Folder, name: str, *, row_group_size: int) -> File:
+def write_parquet(
+    table: pa.Table, out: Folder, name: str, *, row_group_size: int, durable: bool = True
+) -> File:
     """Writes one file of the set; says what it must be."""
     plain = [field for field in table.schema if field.name != "image"]
 
@@ -136,7 +165,7 @@ def write_parquet(table: pa.Table, out: Folder, name: str, *, row_group_size: in
         size, digest = path.stat().st_size, sha256_of(path)
         return File(name=name, rows=table.num_rows, bytes=size, sha256=digest)
 
-    return out.put(name, write)
+    return out.put(name, write, durable=durable)
 
 
 def _columns(kept: pa.Table, recipe: Recipe) -> pa.Table:

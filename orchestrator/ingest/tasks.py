@@ -5,7 +5,7 @@ DRIVER.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import ray
@@ -14,6 +14,18 @@ from datasets import SourceError
 from orchestrator.config.errors import ConfigError, OrchestratorError
 
 PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
+
+
+def start_workers(needed: Callable[..., Any]) -> None:
+    """Waits until there is a process a core that has imported what a task needs.
+
+    Args:
+        needed: What the tasks will call.
+    """
+    started = ray.remote(lambda _: None)
+    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
+    for reference in [started.remote(needed) for _ in range(cores)]:
+        _result(reference)
 
 
 def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:

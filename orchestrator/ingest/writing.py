@@ -32,17 +32,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import ray
+from pydantic import ValidationError
 
 from orchestrator import __version__
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.folder import Folder
+from orchestrator.config.storage import to_disk
 from orchestrator.ingest import manifest as manifests
 from orchestrator.ingest.audit import Audit, audit, find_copies
 from orchestrator.ingest.listing import BAD, KEPT, LEFT_OUT, Census, Recipe, slices
 from orchestrator.ingest.manifest import AuditCounts, File, Manifest, Source
 from orchestrator.ingest.pixels import Fingerprints
 from orchestrator.ingest.protocols import Rows, Sizes, Together, has_official, protocols
-from orchestrator.ingest.slices import NOTHING, SUMMARY, Staged, stage, staged, write_parquet
+from orchestrator.ingest.slices import SUMMARY, Receipt, Staged, stage, staged, write_parquet
 from orchestrator.ingest.splits import SPLITS, Fractions, SplitIndices
 from orchestrator.ingest.tasks import in_bounds
 
@@ -130,8 +132,10 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
         counts = _account(summary, census, target, pieces)
         kept = _kept(summary.filter(pc.equal(summary["kind"], KEPT)), recipe, target, say)
         index = write_parquet(_index(kept), target.out, manifests.INDEX, row_group_size=INDEX_ROWS)
-        files = [file for file in _read_all(target.partial, pieces, _receipt) if file]
+        receipts = _read_all(target.partial, pieces, _receipt)
+        files = [receipt.file for receipt in receipts if receipt.file]
         _remove_others(target.out, files)
+        _settle(target.out, files)
         made = _manifest(recipe, target, counts, kept, files, index)
         content = json.dumps(made.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         target.out.put_bytes(manifests.FILE_NAME, content.encode())
@@ -206,10 +210,15 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
                 yield task.remote(recipe, piece, target.out, target.partial)
 
     last = time.monotonic()
-    for _ in in_bounds(work()):
-        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-            last = time.monotonic()
-            say(f"{listed:,} of {census.rows:,} rows done or under way")
+    with ThreadPoolExecutor(1) as disk:
+        settled = []
+        for receipt in in_bounds(work()):
+            settled.append(disk.submit(_settle, target.out, [receipt.file] if receipt.file else []))
+            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+                last = time.monotonic()
+                say(f"{listed:,} of {census.rows:,} rows done or under way")
+    for future in settled:
+        future.result()  # a disk that is full or broken says so here
     done = _done(target, sure=False)
     if any(piece.receipt not in done for piece in pieces):
         raise OrchestratorError(
@@ -220,7 +229,7 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
 
 
 def _done(target: Target, *, sure: bool) -> set[str]:
-    """Receipts of slices whose file is there as they say.
+    """Receipts of slices whose files are there as they say.
 
     Args:
         target: What is written.
@@ -229,15 +238,21 @@ def _done(target: Target, *, sure: bool) -> set[str]:
     """
     sizes = target.out.files()
 
-    def holds(name: str) -> bool:
-        file = _file_of(target.partial.read(name))
-        if file is None:
-            return True
-        if sizes.get(file.name) != file.bytes:
-            return False
-        return not sure or target.out.sha256(file.name) == file.sha256
+    notes = target.partial.files()
 
-    receipts = [name for name in target.partial.files() if name.endswith(RECEIPT)]
+    def holds(name: str) -> bool:
+        receipt, summary = _parsed(target.partial.read(name)), f"{name[: -len(RECEIPT)]}.parquet"
+        if receipt is None or summary not in notes:  # torn by a failure of power
+            return False
+        file = receipt.file
+        if file and sizes.get(file.name) != file.bytes:
+            return False
+        return not sure or (
+            target.partial.sha256(summary) == receipt.summary
+            and (file is None or target.out.sha256(file.name) == file.sha256)
+        )
+
+    receipts = [name for name in notes if name.endswith(RECEIPT)]
     with ThreadPoolExecutor(READERS) as pool:
         return {
             name for name, good in zip(receipts, pool.map(holds, receipts), strict=True) if good
@@ -257,12 +272,22 @@ def _summary(partial: Folder, piece: Staged) -> pa.Table:
     return pq.read_table(path, schema=SUMMARY, filesystem=partial.filesystem)
 
 
-def _receipt(partial: Folder, piece: Staged) -> File | None:
-    return _file_of(partial.read(piece.receipt))
+def _receipt(partial: Folder, piece: Staged) -> Receipt:
+    return Receipt.model_validate_json(partial.read(piece.receipt))
 
 
-def _file_of(receipt: bytes) -> File | None:
-    return None if receipt == NOTHING.encode() else File.model_validate_json(receipt)
+def _parsed(receipt: bytes) -> Receipt | None:
+    try:
+        return Receipt.model_validate_json(receipt)
+    except ValidationError:
+        return None
+
+
+def _settle(out: Folder, files: Sequence[File]) -> None:
+    """Waits until the disk has files of images; workers do not."""
+    if out.local is not None:
+        for file in files:
+            to_disk(out.local / file.name)
 
 
 def _remove_others(out: Folder, files: Sequence[File]) -> None:

@@ -165,7 +165,7 @@ def _confusion_lines(confusion: npt.NDArray[np.int64], classes: Sequence[str]) -
         for name, *row in zip(names, confusion.tolist(), shares.tolist(), strict=True)
     ]
     head = "confusion: rows are true classes, with the share of each that was taken for what"
-    return [head, *_aligned([["", *names], *body])]
+    return [head, *aligned([["", *names], *body])]
 
 
 def _group_lines(groups: Sequence[GroupScore]) -> list[str]:
@@ -180,11 +180,11 @@ def _group_lines(groups: Sequence[GroupScore]) -> list[str]:
         body.append(cells)
     return [
         f"worst {len(worst)} of {len(groups):,} groups (all are in groups.csv)",
-        *_aligned(body),
+        *aligned(body),
     ]
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """Columns of one width: numbers to the right, the first column and long texts to the left."""
     widths = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
     lines = []

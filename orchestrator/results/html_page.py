@@ -49,7 +49,7 @@ th, td { text-align: right; padding: .35rem .8rem; border-bottom: 1px solid var(
   vertical-align: bottom; max-width: 20rem; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { color: var(--soft); font-weight: 600; font-size: .875rem; }
-tbody th { font-weight: 400; }
+tbody th { font-weight: 400; min-width: 9rem; }
 .pairs { display: grid; grid-template-columns: repeat(auto-fill, minmax(19rem, 1fr)); gap: 1rem;
   list-style: none; margin: 1rem 0; padding: 0; }
 .pairs > li { background: var(--card); border-radius: .5rem; padding: .75rem 1rem; }
@@ -60,15 +60,26 @@ figcaption { font-size: .8125rem; line-height: 1.35; margin-top: .35rem; }
 img { max-width: 100%; height: auto; display: block; border-radius: .25rem; }
 .two img { width: 100%; }
 .paper { background: #ffffff; padding: .75rem; border-radius: .5rem; }
+.banner { border: 2px solid var(--bad); border-radius: .5rem; padding: .75rem 1rem; margin: 1rem 0; }
+tbody td { white-space: nowrap; }
+td.wraps { white-space: normal; text-align: left; min-width: 14rem; }
+td.theirs { color: var(--soft); font-style: italic; }
+td a { color: inherit; text-decoration-color: var(--line); }
+pre { background: var(--card); border-radius: .5rem; padding: .75rem 1rem; overflow-x: auto;
+  font-size: .8125rem; white-space: pre-wrap; }
 """
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A table's cell, with a class of the style sheet where it is to stand out."""
+    """A table's cell, with a class of the style sheet where it is to stand out.
+
+    `link` is a relative address, percent-encoded: of the file that a number is from.
+    """
 
     text: str
     mark: str = ""
+    link: str = ""
 
 
 Row = Sequence[str | Cell]
@@ -118,8 +129,13 @@ def png_of(image_HWC: npt.NDArray[np.uint8]) -> bytes:
 
 def _row(row: Row) -> str:
     first, *others = (cell if isinstance(cell, Cell) else Cell(cell) for cell in row)
-    cells = "".join(f"<td{_marked(cell)}>{words(cell.text)}</td>" for cell in others)
-    return f'<tr><th scope="row"{_marked(first)}>{words(first.text)}</th>{cells}</tr>'
+    cells = "".join(f"<td{_marked(cell)}>{_linked(cell)}</td>" for cell in others)
+    return f'<tr><th scope="row"{_marked(first)}>{_linked(first)}</th>{cells}</tr>'
+
+
+def _linked(cell: Cell) -> str:
+    text = words(cell.text)
+    return f'<a href="{html.escape(cell.link)}">{text}</a>' if cell.link else text
 
 
 def _marked(cell: Cell) -> str:

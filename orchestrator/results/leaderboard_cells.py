@@ -6,10 +6,12 @@ called the same everywhere. Trial values, names and errors are hostile input.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
+from orchestrator.results.places import Place, num_compared
 from orchestrator.results.printable import one_line, value_text
-from orchestrator.results.study_view import Place, Scalar, StudyView, TrialRow, f1_by_class
+from orchestrator.results.study_view import Interval, Scalar, StudyView, TrialRow, f1_by_class
 
 EPOCHS: Final = "epochs"
 _MAX_ERRORS: Final = 10
@@ -38,14 +40,17 @@ def cells(view: StudyView, *, per_class: bool = False, num_rows: int | None = No
     places = view.places if num_rows is None else view.places[:num_rows]
     classes = view.classes if per_class else ()
     head = ("rank", "trial", *(one_line(names[path], 20) for path in varied), "epochs")
+    head += ("seeds",) if has_seeds(view) else ()
     head += ("macro-F1", "accuracy", "val loss")
     head += (*(f"F1 {one_line(name, 12)}" for name in classes), "img/s", "state")
-    rows = tuple(_cells_of(place, varied, len(classes)) for place in places)
+    rows = tuple(_cells_of(place, varied, len(classes), has_seeds(view)) for place in places)
     left_out = len(view.places) - len(places)
     return Cells(
         head=head,
         rows=rows,
-        right=(True, True, *(_numbers(view, path) for path in varied), True, False)
+        right=(True, True, *(_numbers(view, path) for path in varied), True)
+        + (True,) * has_seeds(view)
+        + (False,)
         + (True,) * (3 + len(classes))
         + (False,),
         places=places,
@@ -80,12 +85,18 @@ def footer(view: StudyView) -> tuple[str, ...]:
     """What the marks mean, where any is shown; what sharing saved; why trials failed."""
     places = view.places
     lines = []
-    if any(place.row.interval for place in places):
-        lines.append("[low, high]: bootstrap interval of validation macro-F1")
+    if has_seeds(view):
+        lines.append(
+            "macro-F1, accuracy and loss are means over seeds; ranked once all seeds have finished; "
+            "trial: the one with the median macro-F1 of its seeds, whose weights are used"
+        )
+    if any(place.interval for place in places):
+        over = "over videos or subjects and over seeds" if has_seeds(view) else "over groups"
+        lines.append(f"[low, high]: 95 % bootstrap interval of validation macro-F1, {over}")
     if any(place.tied for place in places):
         lines.append("= the same score: a tie")
     if any(place.close for place in places):
-        lines.append("~ not distinguishable from the winner: its interval contains that score")
+        lines.append(f"~ not distinguishable from the winner: {_how_compared(view)}")
     if any(row.ended_early for row in view.trials):
         lines.append("a finished trial of fewer epochs than it asked for stopped early: early_stop")
     if saved := view.epochs_needed_unshared - view.epochs_planned:
@@ -98,6 +109,49 @@ def footer(view: StudyView) -> tuple[str, ...]:
     if len(errors) > _MAX_ERRORS:
         lines.append(f"… and {len(errors) - _MAX_ERRORS} more errors")
     return tuple(lines)
+
+
+def has_seeds(view: StudyView) -> bool:
+    """Whether any configuration has trials of several seeds."""
+    return len({row.configuration for row in view.trials}) < len(view.trials)
+
+
+def seed_lines(view: StudyView) -> tuple[str, ...]:
+    """Macro-F1 of each seed of each configuration, one line each; none where there is one seed.
+
+    A trial without a score says how it stands instead.
+    """
+    if not has_seeds(view):
+        return ()
+    lines = ["by seed: rank, macro-F1 of each seed (its trial), mean and standard deviation"]
+    for place in view.places:
+        seeds = ", ".join(f"seed {row.seed} {_seed_text(row)}" for row in place.rows)
+        mean = f"mean {figure_text(place.score)}" if place.finished else ""
+        spread = "" if place.spread is None else f" sd {place.spread:.3f}"
+        lines.append(f"{place.label:>4}  {seeds}  {mean}{spread}".rstrip())
+    return tuple(lines)
+
+
+def _seed_text(row: TrialRow) -> str:
+    if row.state == "finished":
+        return f"{figure_text(row.val_macro_f1)} ({row.trial})"
+    return f"{row.state} ({row.trial})"
+
+
+def _how_compared(view: StudyView) -> str:
+    compared = num_compared(view.places)
+    if not compared:
+        return "its interval contains that score"
+    ranked = sum(place.rank is not None for place in view.places)
+    of_best = f" among the best {compared}" if compared < ranked else ""
+    words = (
+        "the interval of its difference to it contains 0, where the same videos"
+        f"{' and seeds' if has_seeds(view) else ''} are drawn anew for both and the intervals of "
+        f"all pairs{of_best} hold at once in 95 % of studies"
+    )
+    if has_seeds(view):
+        return words
+    return f"{words}. One seed each: this compares trained networks; what another seed would change is not in it"
 
 
 def failures(view: StudyView) -> tuple[tuple[str, str, str], ...]:
@@ -144,10 +198,18 @@ def values_text(row: TrialRow, paths: Sequence[str]) -> str:
 
 def score_text(row: TrialRow) -> str:
     """Macro-F1 with its interval, like "0.612 [0.580, 0.640]"; "–" where not measured."""
-    if row.val_macro_f1 is None:
+    return _with_interval(row.val_macro_f1, row.interval)
+
+
+def mean_text(place: Place) -> str:
+    """The same of a configuration: the mean over its seeds."""
+    return _with_interval(place.score, place.interval)
+
+
+def _with_interval(score: float | None, interval: Interval | None) -> str:
+    if score is None:
         return "–"
-    interval = f" [{row.interval[0]:.3f}, {row.interval[1]:.3f}]" if row.interval else ""
-    return f"{row.val_macro_f1:.3f}{interval}"
+    return f"{score:.3f}" + (f" [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else "")
 
 
 def figure_text(value: float | None, digits: int = 3) -> str:
@@ -162,21 +224,39 @@ def padded(by_class: Sequence[float | None], num_classes: int) -> Sequence[float
     return by_class if len(by_class) == num_classes else (None,) * num_classes
 
 
-def _cells_of(place: Place, varied: Sequence[str], num_classes: int) -> tuple[str, ...]:
+def _cells_of(
+    place: Place, varied: Sequence[str], num_classes: int, with_seeds: bool
+) -> tuple[str, ...]:
     row = place.row
-    by_class = f1_by_class(row.confusion) if row.confusion else ()
     return (
         place.label,
         str(row.trial),
         *(value_text(row.values[path]) if path in row.values else "" for path in varied),
         _epochs_cell(row),
-        score_text(row),
-        figure_text(row.metrics.get("val_accuracy")),
-        figure_text(row.metrics.get("val_loss")),
-        *(figure_text(f1) for f1 in padded(by_class, num_classes)),
+        *((_seeds_cell(place),) if with_seeds else ()),
+        mean_text(place),
+        figure_text(place.mean("val_accuracy")),
+        figure_text(place.mean("val_loss")),
+        *(figure_text(f1) for f1 in mean_f1_by_class(place, num_classes)),
         figure_text(row.metrics.get("images_per_s"), 0),
-        row.state,
+        place.state,
     )
+
+
+def mean_f1_by_class(place: Place, num_classes: int) -> tuple[float | None, ...]:
+    """F1 of each class, mean over the seeds that have finished; None where one has none."""
+    rows = place.finished or (place.row,)
+    by_seed = [padded(f1_by_class(row.confusion), num_classes) for row in rows]
+    return tuple(
+        None if None in of_class else fmean(f1 for f1 in of_class if f1 is not None)
+        for of_class in zip(*by_seed, strict=True)
+    )
+
+
+def _seeds_cell(place: Place) -> str:
+    finished, failed = len(place.finished), sum(row.state == "failed" for row in place.rows)
+    text = str(finished) if finished == len(place.rows) else f"{finished}/{len(place.rows)}"
+    return f"{text}, {failed} failed" if failed else text
 
 
 def _epochs_cell(row: TrialRow) -> str:

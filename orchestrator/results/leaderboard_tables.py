@@ -8,7 +8,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,11 +22,23 @@ from orchestrator.results.leaderboard_cells import (
     footer,
     heading,
     padded,
+    seed_lines,
 )
+from orchestrator.results.places import Place
 from orchestrator.results.printable import in_csv, in_markdown
-from orchestrator.results.study_view import Place, Scalar, StudyView, TrialRow, f1_by_class
+from orchestrator.results.study_view import Scalar, StudyView, TrialRow, f1_by_class
 
 JSON_VERSION: Final = 1
+MEANS: Final = (
+    "mean_macro_f1",
+    "sd_over_seeds",
+    "mean_low",
+    "mean_high",
+    "behind_winner",
+    "behind_low",
+    "behind_high",
+)
+"""What is said of a configuration: mean, deviation and interval; difference to the winner."""
 
 
 def write_all(view: StudyView, folder: Path) -> tuple[Path, ...]:
@@ -63,7 +75,7 @@ def text_table(view: StudyView, *, per_class: bool = False, num_rows: int | None
 
     Args:
         view: the study.
-        per_class: add the F1 of each class.
+        per_class: add the F1 of each class, and the figures of each seed where there are several.
         num_rows: show only this many rows, and say how many were left out.
     """
     table = cells(view, per_class=per_class, num_rows=num_rows)
@@ -77,6 +89,7 @@ def text_table(view: StudyView, *, per_class: bool = False, num_rows: int | None
         *table.more,
         "",
         *footer(view),
+        *(("", *seed_lines(view)) if per_class else ()),
     ]
     return "\n".join(line.rstrip() for line in lines).rstrip() + "\n"
 
@@ -93,7 +106,7 @@ def markdown(view: StudyView) -> str:
         "|" + "|".join("---:" if right else "---" for right in table.right) + "|",
         *(_markdown_row(row) for row in table.rows),
         "",
-        *(f"- {in_markdown(line)}" for line in footer(view)),
+        *(f"- {in_markdown(line)}" for line in (*footer(view), *seed_lines(view))),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -101,21 +114,22 @@ def markdown(view: StudyView) -> str:
 def csv_table(view: StudyView) -> str:
     """One row a trial in leaderboard order, every metric at full precision, RFC 4180.
 
-    A figure that was not measured is an empty cell. Values have their dotted path as column.
+    Seeds of one configuration follow each other and repeat its rank, its mean and how far it is
+    behind the winner. A figure that was not measured is an empty cell. Values have their dotted path as column.
     """
     paths = [path for path in all_paths(view) if path != EPOCHS]  # has a column without this
     metrics = sorted({name for row in view.trials for name in row.metrics})
     f1_names = [f"val_f1_{name}" for name in view.classes]
-    head = ["rank", "tied", "not_distinguishable", "trial", "state", "lineage", "seed"]
+    head = ["rank", "tied", "not_distinguishable", *MEANS, "configuration", "represents"]
+    head += ["trial", "state", "lineage", "seed"]
     head += ["epochs", "epoch", "shared", "seconds", "checkpoint", "error"]
     out = io.StringIO()
     writer = csv.writer(out)
     writer.writerow([in_csv(name) for name in [*head, *paths, *metrics, *f1_names]])
-    for place in view.places:
-        row = place.row
+    for place, row in _by_seed(view):
         writer.writerow(
             [
-                *_csv_facts(place),
+                *_csv_facts(place, row),
                 *(_csv_value(row.values.get(path)) for path in paths),
                 *(row.metrics.get(name, "") for name in metrics),
                 *_csv_f1(row, len(f1_names)),
@@ -147,7 +161,8 @@ def json_document(view: StudyView) -> str:
         "started": view.started,
         "updated": view.updated,
         "winner": view.winner.trial if view.winner else None,
-        "trials": [_json_trial(place) for place in view.places],
+        "configurations": [_json_configuration(place) for place in view.places],
+        "trials": [_json_trial(place, row) for place, row in _by_seed(view)],
     }
     return json.dumps(document, indent=1, allow_nan=False) + "\n"
 
@@ -164,12 +179,18 @@ def _markdown_row(row: Sequence[str]) -> str:
     return "| " + " | ".join(in_markdown(text) for text in row) + " |"
 
 
-def _csv_facts(place: Place) -> list[object]:
-    row = place.row
+def _by_seed(view: StudyView) -> Iterator[tuple[Place, TrialRow]]:
+    return ((place, row) for place in view.places for row in place.rows)
+
+
+def _csv_facts(place: Place, row: TrialRow) -> list[object]:
     return [
         place.rank or "",
         place.tied,
         place.close,
+        *("" if value is None else value for value in _means(place).values()),
+        row.configuration,
+        row is place.row,
         row.trial,
         row.state,
         in_csv(row.lineage),
@@ -192,8 +213,31 @@ def _csv_f1(row: TrialRow, num_classes: int) -> list[object]:
     return ["" if f1 is None else f1 for f1 in padded(by_class, num_classes)]
 
 
-def _json_trial(place: Place) -> dict[str, Any]:
-    row = place.row
+def _means(place: Place) -> dict[str, float | None]:
+    """What a configuration's seeds say together, by the names of `MEANS`."""
+    figures: list[float | None] = [None] * len(MEANS)
+    if place.finished:
+        figures[:4] = [place.score, place.spread, *(place.interval or (None, None))]
+    if place.behind is not None:
+        figures[4:] = [place.behind.difference, place.behind.low, place.behind.high]
+    return dict(zip(MEANS, figures, strict=True))
+
+
+def _json_configuration(place: Place) -> dict[str, Any]:
+    return {
+        "rank": place.rank,
+        "tied": place.tied,
+        "not_distinguishable": place.close,
+        "configuration": place.row.configuration,
+        "state": place.state,
+        "seeds": [row.seed for row in place.rows],
+        "trials": [row.trial for row in place.rows],
+        "represented_by": place.row.trial,
+        **_means(place),
+    }
+
+
+def _json_trial(place: Place, row: TrialRow) -> dict[str, Any]:
     return {
         "rank": place.rank,
         "tied": place.tied,
@@ -203,6 +247,7 @@ def _json_trial(place: Place) -> dict[str, Any]:
         "state": row.state,
         "lineage": row.lineage,
         "seed": row.seed,
+        "configuration": row.configuration,
         "epochs": row.epochs,
         "epoch": row.epoch,
         "shared": row.shared,

@@ -24,13 +24,16 @@ from orchestrator.results.leaderboard_cells import (
     failures,
     figure_text,
     footer,
+    has_seeds,
     heading,
+    mean_text,
     score_text,
     trials_text,
     values_text,
     varied_paths,
 )
-from orchestrator.results.printable import duration, one_line
+from orchestrator.results.places import Place
+from orchestrator.results.printable import duration, one_line, without_home
 from orchestrator.results.study_view import EpochPoint, StudyView, TrialRow
 
 _REFRESHES_PER_S: Final = 2
@@ -167,6 +170,7 @@ class _PlainLines:
         self._ended: set[int] = set()
         self._scores: list[float] = []  # of the finished trials, ascending
         self._paths: tuple[str, ...] = ()
+        self._has_seeds = False
         self._begun = False
 
     def update(self, view: StudyView) -> None:
@@ -176,6 +180,7 @@ class _PlainLines:
         self._rows.update((row.trial, row) for row in changed)
         if grown:
             self._paths = varied_paths(view)
+            self._has_seeds = has_seeds(view)
         points = self._new_points(changed)
         ended = self._newly_ended(changed)
         if self._begun:
@@ -217,10 +222,12 @@ class _PlainLines:
 
     def _end_line(self, row: TrialRow) -> str:
         if row.state == "failed":
-            error = one_line(row.error, 200) or "no error was recorded"
+            error = one_line(without_home(row.error), 200) or "no error was recorded"
             return f"trial {row.trial} failed at epoch {row.epoch}/{row.epochs}  {error}"
         rank = "not ranked: no macro-F1"
-        if row.val_macro_f1 is not None:
+        if self._has_seeds and row.val_macro_f1 is not None:
+            rank = f"seed {row.seed} of configuration {row.configuration}"
+        elif row.val_macro_f1 is not None:
             after = bisect_right(self._scores, row.val_macro_f1)
             tied = after - bisect_left(self._scores, row.val_macro_f1) > 1
             rank = f"rank {len(self._scores) - after + 1}{'=' if tied else ''}/{len(self._scores)}"
@@ -301,17 +308,19 @@ def _progress_line(view: StudyView, pace: _Pace) -> Text:
 
 
 def _winner_lines(view: StudyView, folder: Path) -> list[str]:
-    row = view.winner
-    if row is None:
+    place = view.leading
+    if place is None:
         return ["winner      none: no trial finished with a macro-F1"]
+    row = place.row
     what = [values_text(row, varied_paths(view)), f"{row.epoch} epochs"]
-    equals = [p.row.trial for p in view.places if p.rank == 1 and p.row.trial != row.trial]
+    equals = [p.row.trial for p in view.places if p.rank == 1 and p is not place]
     close = sorted(p.row.trial for p in view.places if p.close)
     lines = [
         f"winner      trial {row.trial}: {', '.join(part for part in what if part)}",
-        f"            validation macro-F1 {score_text(row)}, "
-        f"accuracy {figure_text(row.metrics.get('val_accuracy'))}, "
-        f"loss {figure_text(row.metrics.get('val_loss'))}",
+        f"            validation macro-F1 {mean_text(place)}, "
+        f"accuracy {figure_text(place.mean('val_accuracy'))}, "
+        f"loss {figure_text(place.mean('val_loss'))}",
+        *_seeds_of_winner(place),
     ]
     if equals:
         lines.append(f"            a tie with {trials_text(equals)}")
@@ -321,8 +330,20 @@ def _winner_lines(view: StudyView, folder: Path) -> list[str]:
     return [*lines, f"checkpoint  {checkpoint}"]
 
 
+def _seeds_of_winner(place: Place) -> list[str]:
+    """Which of the seeds gives the weights: never the best, which would flatter."""
+    if len(place.rows) < 2:
+        return []
+    seeds = ", ".join(f"{row.seed}: {figure_text(row.val_macro_f1)}" for row in place.rows)
+    return [
+        f"            mean of {len(place.rows)} seeds ({seeds}); sd {figure_text(place.spread)}",
+        f"            its weights are those of seed {place.row.seed}, the median of them "
+        f"({score_text(place.row)})",
+    ]
+
+
 def _failure_lines(view: StudyView, folder: Path) -> list[str]:
     return [
-        f"failed      {who}: {error}" + (f"  (log: {folder / log})" if log else "")
+        f"failed      {who}: {without_home(error)}" + (f"  (log: {folder / log})" if log else "")
         for who, error, log in failures(view)
     ]

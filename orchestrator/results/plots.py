@@ -16,7 +16,8 @@ from matplotlib.colors import Normalize
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import MaxNLocator
 
-from orchestrator.results.leaderboard_cells import score_text, values_text, varied_paths
+from orchestrator.results.leaderboard_cells import has_seeds, score_text, values_text, varied_paths
+from orchestrator.results.places import Place
 from orchestrator.results.plot_style import (
     INK,
     PALETTE,
@@ -106,7 +107,9 @@ def learning_curves(view: StudyView, path: Path) -> bool:
 
 
 def experiments(view: StudyView, path: Path) -> bool:
-    """Macro-F1 with its interval, accuracy and loss of each ranked trial, best first (Figure 2).
+    """Macro-F1 with its interval, accuracy and loss of what is ranked, best first (Figure 2).
+
+    Of a configuration with several seeds these are means.
 
     Returns:
         False, and no file, if no trial has finished with a score.
@@ -120,16 +123,16 @@ def experiments(view: StudyView, path: Path) -> bool:
         figure.get_layout_engine().set(wspace=0.06)
         panels = figure.subplots(1, 3, sharey=True)
         panels[1].sharex(panels[0])  # one scale: else small gaps in accuracy look large
-        rows = [place.row for place in shown]
-        _dots(panels[0], rows, "val_macro_f1", "Macro-F1", PALETTE[0])
-        _dots(panels[1], rows, "val_accuracy", "Accuracy", PALETTE[1])
-        _dots(panels[2], rows, "val_loss", "Loss (nats)", PALETTE[2])
+        _dots(panels[0], shown, "val_macro_f1", "Macro-F1", PALETTE[0])
+        _dots(panels[1], shown, "val_accuracy", "Accuracy", PALETTE[1])
+        _dots(panels[2], shown, "val_loss", "Loss (nats)", PALETTE[2])
         paths = varied_paths(view)
         labels = [f"{_row_name(p.row, paths)}   {p.label:>3}" for p in shown]
-        panels[0].set_yticks(range(len(rows)), labels, fontsize=9.5, color=INK)
-        panels[0].set_ylim(len(rows) - 0.4, -0.6)
-        whole = len(shown) == len(view.trials)
-        part = "" if whole else f" ({len(shown)} of {len(view.trials)} trials)"
+        panels[0].set_yticks(range(len(shown)), labels, fontsize=9.5, color=INK)
+        panels[0].set_ylim(len(shown) - 0.4, -0.6)
+        whole = len(shown) == len(view.places)
+        kind = "configurations" if has_seeds(view) else "trials"
+        part = "" if whole else f" ({len(shown)} of {len(view.places)} {kind})"
         mark = ";  ~ not distinguishable from the first" if any(p.close for p in shown) else ""
         title(figure, view, f"experiments on validation, best first{part}{mark}")
         save(figure, path)
@@ -329,15 +332,15 @@ def _mark_best(axes: Any, points: Sequence[EpochPoint]) -> None:
     axes.set_title(f"Best validation macro-F1 {best:.3f} at epoch {epoch}", fontsize=10.5)
 
 
-def _dots(axes: Any, rows: Sequence[TrialRow], metric: str, name: str, color: str) -> None:
-    """One dot a trial with its figure beside it, and for macro-F1 its interval."""
-    for y, row in enumerate(rows):
-        value = row.metrics.get(metric)
+def _dots(axes: Any, places: Sequence[Place], metric: str, name: str, color: str) -> None:
+    """One dot a place with its figure beside it, and for macro-F1 its interval."""
+    for y, place in enumerate(places):
+        value = place.mean(metric)
         if value is None:
             continue
-        if metric == "val_macro_f1" and row.interval:
+        if metric == "val_macro_f1" and place.interval:
             axes.plot(
-                row.interval, (y, y), color=color, alpha=0.35, linewidth=5, solid_capstyle="round"
+                place.interval, (y, y), color=color, alpha=0.35, linewidth=5, solid_capstyle="round"
             )
         axes.plot(value, y, "o", color=color, markersize=7, markeredgecolor="white")
         axes.annotate(

@@ -17,6 +17,7 @@ _ESCAPES: Final = re.compile(
 )
 # Controls, formats (right-to-left overrides, zero-width characters), lone surrogates, private use.
 _UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
+_HOME: Final = re.compile(r"(?:/home|/Users)/[^/\s'\":,]+|/root(?=/)")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~$#])")
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
@@ -28,6 +29,11 @@ def one_line(text: str, limit: int = 0) -> str:
     if limit and cell_len(clean) > limit:
         return set_cell_size(clean, limit - 1).rstrip() + "…"
     return clean
+
+
+def without_home(text: str) -> str:
+    """Text in which nobody's home folder is named."""
+    return _HOME.sub("~", text)
 
 
 def in_markdown(text: str) -> str:

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from orchestrator.config.errors import OrchestratorError
+from orchestrator.config.errors import LedgerError, OrchestratorError
 from orchestrator.results.study_view import Confusion, EpochPoint, Scalar, StudyView, TrialRow
+from orchestrator.training.group_counts import decode
 
 LEDGER_VERSION: Final = 1
 
@@ -93,6 +94,7 @@ class StudyFold:
             lineage=str(record["lineage"]),
             seed=int(record["seed"]),
             epochs=int(record["epochs"]),
+            configuration=int(record.get("configuration", record["trial"])),
         )
         known = self._trials.get(trial.trial)
         if known:
@@ -123,6 +125,7 @@ class StudyFold:
             error=str(record.get("error") or ""),
             checkpoint=str(record.get("checkpoint") or ""),
             log=str(record.get("log") or ""),
+            groups=_groups(record.get("val_groups")),
         )
         if trial in self._trials:
             self._stale.add(trial)
@@ -154,6 +157,8 @@ class StudyFold:
             checkpoint=end.checkpoint if end else "",
             log=end.log if end else "",
             shared=trial.trial != self._trained_for(trial.lineage),
+            configuration=trial.configuration,
+            groups=end.groups if end else None,
         )
 
     def _trained_for(self, lineage: str) -> int:
@@ -179,6 +184,7 @@ class _Trial:
     lineage: str
     seed: int
     epochs: int
+    configuration: int
 
 
 @dataclass(frozen=True)
@@ -188,6 +194,7 @@ class _End:
     error: str
     checkpoint: str
     log: str
+    groups: Mapping[str, Any] | None
 
 
 def _study_view(
@@ -227,6 +234,17 @@ def _confusion(value: Any) -> Confusion:
         return ()
     rows = tuple(tuple(int(count) for count in row) for row in value)
     return rows if all(len(row) == len(rows) for row in rows) else ()
+
+
+def _groups(value: Any) -> Mapping[str, Any] | None:
+    """Encoded counts that can be decoded, None for anything else: a ledger is input."""
+    if not isinstance(value, Mapping):
+        return None
+    try:
+        decode(value)
+    except LedgerError:
+        return None
+    return value
 
 
 def _scalar(value: Any) -> Scalar:

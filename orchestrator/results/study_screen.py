@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -12,6 +13,11 @@ from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.results.utilisation import Utilisation
+
+RECORDS_OF_TRIALS = 100
+"""Up to so many trials each record is shown at once; of ten times as many, ten records together."""
+LATEST_S = 1.0
 
 Record = Mapping[str, Any]
 
@@ -32,8 +38,12 @@ class StudyScreen:
         self._samples = samples
         self._experiment_of = experiment_of
         self._fold = StudyFold()
+        self._num_trials = 0
+        self._unshown = 0
+        self._shown_at_s = 0.0
         self._slots: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+        self.utilisation = Utilisation()
 
     def begin(self, past: Iterable[Record], study: Record) -> None:
         """Show what was known before this command, at once."""
@@ -44,22 +54,39 @@ class StudyScreen:
     def show(self, record: Record) -> None:
         """Take one new record in."""
         self._take(record)
+        self.utilisation.add(record)
         if record["record"] == "epoch":
             slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
             self._slots[slot] = f"{lineage} epoch {epoch}"
             self._seconds = summed([self._seconds, record["metrics"].get("seconds") or {}])
-        view = self.view()
-        self._board.update(view, self._slots)
-        if record["record"] in ("epoch", "end"):
-            self._tensorboard.show(view)
+        self._num_trials += record["record"] == "trial"
+        self._unshown += 1
+        if self._is_due():
+            self._show_all()
+        if record["record"] in ("epoch", "end") and not self._unshown:
+            self._tensorboard.show(self._fold.view())
 
     def view(self) -> StudyView:
-        """The study as of now."""
+        """The study as of now, shown whole."""
+        if self._unshown:
+            self._show_all()
         return self._fold.view()
 
     def trained_s(self) -> dict[str, float]:
         """Seconds by phase of the epochs that this command has trained, over all slots."""
         return dict(self._seconds)
+
+    def _is_due(self) -> bool:
+        """A picture takes time with each trial: it is drawn after that many records, or seconds."""
+        return (
+            self._unshown * RECORDS_OF_TRIALS > self._num_trials
+            or time.monotonic() - self._shown_at_s > LATEST_S
+        )
+
+    def _show_all(self) -> None:
+        self._board.update(self._fold.view(), self._slots)
+        self._unshown = 0
+        self._shown_at_s = time.monotonic()
 
     def _take(self, record: Record) -> None:
         self._fold.add(record)

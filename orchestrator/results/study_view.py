@@ -5,11 +5,14 @@ ledger's records. A figure that was not measured is absent from `metrics`, reads
 never ranked.
 """
 
-import math
+from __future__ import annotations
+
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Final, Literal
+from typing import Any, Final, Literal
+
+from orchestrator.results.places import Place, places_of
 
 RANKED_BY: Final = "val_macro_f1"
 
@@ -55,6 +58,8 @@ class TrialRow:
         curve: its epochs in order, never beyond its own last.
         error: why it failed; checkpoint and log are relative to the study's folder ("" = none).
         shared: its epochs were trained by another trial of its lineage.
+        configuration: what it is a trial of; the others of the same differ in `seed` only.
+        groups: encoded counts of each validation group at its end (`training/group_counts`).
     """
 
     trial: int
@@ -70,6 +75,8 @@ class TrialRow:
     checkpoint: str
     log: str
     shared: bool
+    configuration: int
+    groups: Mapping[str, Any] | None = None
 
     @property
     def metrics(self) -> Mapping[str, float]:
@@ -148,41 +155,26 @@ class StudyView:
         return sum(row.epochs_due for row in self.trials)
 
     @cached_property
-    def places(self) -> tuple["Place", ...]:
-        """The leaderboard: ranked trials first, then running, failed and queued ones."""
-        return _places(self.trials)
+    def places(self) -> tuple[Place, ...]:
+        """The leaderboard: ranked configurations first, then running, failed and queued ones."""
+        return places_of(self.trials)
 
     @property
     def winner(self) -> TrialRow | None:
-        """The first of the leaderboard; among equals the lowest trial number; None before any."""
-        return self.places[0].row if self.places and self.places[0].rank else None
+        """The trial that stands for the first of the leaderboard; None before any.
+
+        Among equals the lowest trial number is first; of several seeds the median stands for all.
+        """
+        return self.leading.row if self.leading else None
+
+    @property
+    def leading(self) -> Place | None:
+        """The first of the leaderboard with all its seeds; None before any is ranked."""
+        return self.places[0] if self.places and self.places[0].rank else None
 
     def count(self, state: State) -> int:
         """How many trials are in `state`."""
         return sum(row.state == state for row in self.trials)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a trial stands.
-
-    Attributes:
-        rank: 1 for the best; None for what is not ranked. Equal scores share a rank.
-        tied: another trial has exactly the same score.
-        close: not distinguishable from the winner: its interval contains the winner's score.
-    """
-
-    row: TrialRow
-    rank: int | None = None
-    tied: bool = False
-    close: bool = False
-
-    @property
-    def label(self) -> str:
-        """For example "1", "1=" (tied), "3~" (not distinguishable from the winner), or "-"."""
-        if self.rank is None:
-            return "-"
-        return f"{self.rank}{'=' if self.tied else ''}{'~' if self.close else ''}"
 
 
 def f1_by_class(confusion: Confusion) -> tuple[float | None, ...]:
@@ -208,37 +200,3 @@ def _epochs_left(rows: tuple[TrialRow, ...]) -> int:
     for row in rows:
         reached[row.lineage] = max(reached.get(row.lineage, 0), row.epoch)
     return sum(max(0, asked - reached[name]) for name, asked in _longest(open_rows).items())
-
-
-def _places(rows: tuple[TrialRow, ...]) -> tuple[Place, ...]:
-    scored = [
-        (row.val_macro_f1, row)
-        for row in rows
-        if row.state == "finished" and row.val_macro_f1 is not None
-    ]
-    scored.sort(key=lambda pair: (-pair[0], pair[1].trial))
-    ranked = {row.trial for _, row in scored}
-    order: dict[State, int] = {"finished": 0, "running": 1, "failed": 2, "queued": 3}
-    rest = sorted(
-        (row for row in rows if row.trial not in ranked),
-        key=lambda row: (order[row.state], row.trial),
-    )
-    return (*_ranked(scored), *(Place(row) for row in rest))
-
-
-def _ranked(scored: list[tuple[float, TrialRow]]) -> Iterable[Place]:
-    """Competition ranking (1=, 1=, 3) of rows that come best first."""
-    first_of: dict[float, int] = {}
-    holders: dict[float, int] = {}
-    for rank, (score, _) in enumerate(scored, start=1):
-        first_of.setdefault(score, rank)
-        holders[score] = holders.get(score, 0) + 1
-    for score, row in scored:
-        best = scored[0][0]
-        low, high = row.interval or (math.inf, -math.inf)
-        yield Place(
-            row,
-            rank=first_of[score],
-            tied=holders[score] > 1,
-            close=score < best and low <= best <= high,
-        )

@@ -12,8 +12,10 @@ from torch import nn
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
+from orchestrator.training.batch_norm import needs_two_rows, refuse_single_rows
+from orchestrator.training.compiling import compiled
 from orchestrator.training.epochs import Training, replicate
-from orchestrator.training.loss import Loss, class_counts, class_weights
+from orchestrator.training.loss import Loss, class_counts, class_weights, importance_weights
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.phase_clock import phase_clock
 from orchestrator.training.precision import Precision
@@ -37,10 +39,16 @@ def build_training(
         device: where it is trained.
         shard: this worker's rows of the training split, by whose classes rows are weighted.
         num_classes: classes of the data set.
+
+    Raises:
+        TrainingError: a part of a batch is a single row, which this model cannot train on.
     """
+    if needs_two_rows(model, shard.images.shape[1]):
+        refuse_single_rows(shard, experiment.batch_size, device)
+    replica = replicate(model, device)
     return Training(
         model=model,
-        replica=replicate(model, device),
+        replica=compiled(replica) if experiment.compile else replica,
         optimizer=build_optimizer(experiment.optimizer, model.parameters()),
         augmentation=AugmentationPlan(**experiment.augmentation.model_dump()),
         precision=precision,
@@ -55,8 +63,12 @@ def build_training(
 
 
 def _loss(experiment: Experiment, device: torch.device, shard: Shard, num_classes: int) -> Loss:
-    if experiment.class_weights == "none":
+    if experiment.class_weights == "none" and not experiment.target_shares:
         return Loss(experiment.label_smoothing)
-    weights_K = class_weights(experiment.class_weights, class_counts(shard, num_classes))
+    counts_K = class_counts(shard, num_classes)
+    if experiment.target_shares:
+        weights_K = importance_weights(experiment.target_shares, counts_K)
+    else:
+        weights_K = class_weights(experiment.class_weights, counts_K)
     on_device = torch.from_numpy(weights_K.astype(np.float32)).to(device)
     return Loss(experiment.label_smoothing, on_device)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +22,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from orchestrator.config.errors import CheckpointError
-from orchestrator.config.storage import KEPT_FOR_RESUME, sha256_of, to_disk, write_json
+from orchestrator.config.storage import KEPT_FOR_RESUME, MARKER, sha256_of, to_disk, write_json
 from orchestrator.config.validate import fingerprint
 from orchestrator.training.epochs import Metrics, Training
-from orchestrator.training.optimizer_state import put_back, take_apart
+from orchestrator.training.optimizer_state import put_back
+from orchestrator.training.snapshot import Snapshot
 
 VERSION = 1
 MODEL = "model.safetensors"
 OPTIMIZER = "optimizer.safetensors"
-MARKER = "state.json"
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,8 @@ class CheckpointState:
         history: one dict of metrics an epoch, so that no finished epoch is ever lost.
         experiment: the resolved experiment.
         weights: where the first weights came from, layer by layer.
+        dataset: name, fingerprint, classes and image_shape of the data set, without which outputs
+            are mere numbers; empty in checkpoints that were written before it was kept.
     """
 
     epoch: int
@@ -50,6 +52,7 @@ class CheckpointState:
     history: tuple[Metrics, ...]
     experiment: dict[str, Any]
     weights: dict[str, Any]
+    dataset: dict[str, Any] = field(default_factory=dict)
 
 
 def epoch_folder(parent: Path, epoch: int) -> Path:
@@ -57,11 +60,11 @@ def epoch_folder(parent: Path, epoch: int) -> Path:
     return parent / f"epoch-{epoch:04d}"
 
 
-def save_for_resume(parent: Path, training: Training, state: CheckpointState) -> Path:
+def save_for_resume(parent: Path, snapshot: Snapshot, state: CheckpointState) -> Path:
     """Write model and optimizer, then drop all but the newest `KEPT_FOR_RESUME`."""
     folder = epoch_folder(parent, state.epoch)
-    tensors, plain = take_apart(training.optimizer)
-    _write(folder, state, {MODEL: training.model.state_dict(), OPTIMIZER: tensors}, plain)
+    files = {MODEL: snapshot.model, OPTIMIZER: snapshot.optimizer}
+    _write(folder, state, files, snapshot.plain)
     # Later epochs can only be another lineage's: they must not push this one out.
     known = sorted(old for old in parent.glob("epoch-*") if old.name <= folder.name)
     for old in known[:-KEPT_FOR_RESUME]:
@@ -69,10 +72,10 @@ def save_for_resume(parent: Path, training: Training, state: CheckpointState) ->
     return folder
 
 
-def save_weights(parent: Path, training: Training, state: CheckpointState) -> Path:
+def save_weights(parent: Path, snapshot: Snapshot, state: CheckpointState) -> Path:
     """Write the model alone: for an epoch that a leaderboard may point at."""
     folder = epoch_folder(parent, state.epoch)
-    _write(folder, state, {MODEL: training.model.state_dict()}, {})
+    _write(folder, state, {MODEL: snapshot.model}, {})
     return folder
 
 
@@ -115,6 +118,7 @@ def read_state(folder: Path) -> CheckpointState:
         history=tuple(content["history"]),
         experiment=content["experiment"],
         weights=content["weights"],
+        dataset=content.get("dataset", {}),
     )
 
 
@@ -146,7 +150,7 @@ def _write(
     folder.mkdir(parents=True)
     digests = {}
     for name, tensors in files.items():
-        save_file({key: value.contiguous() for key, value in tensors.items()}, folder / name)
+        save_file(dict(tensors), folder / name)
         to_disk(folder / name)  # before the marker that vouches for it
         digests[name] = sha256_of(folder / name)
     marker = {
@@ -158,6 +162,7 @@ def _write(
         "history": list(state.history),
         "experiment": state.experiment,
         "weights": state.weights,
+        "dataset": state.dataset,
     }
     write_json(folder / MARKER, {**marker, "fingerprint": fingerprint(marker)})
 

@@ -24,6 +24,7 @@ from orchestrator.ingest.order import mix
 from orchestrator.ingest.shard import Batch, Shard, epoch_batches, rows_in_order
 from orchestrator.training.augmentation import AugmentationPlan, augment
 from orchestrator.training.exchange import num_workers, rank, sum_over_workers
+from orchestrator.training.group_counts import encode
 from orchestrator.training.loss import Loss
 from orchestrator.training.metrics import (
     accuracy,
@@ -184,8 +185,9 @@ def evaluate(training: Training, shard: Shard, num_classes: int) -> Metrics:
 
     Returns:
         `val_loss`, `val_accuracy`, `val_macro_f1` with its interval `val_macro_f1_low` and
-        `_high` (bootstrap over groups), `val_class_f1` and `val_confusion` (rows: true class);
-        nothing on workers other than the leader.
+        `_high` (bootstrap over groups), `val_class_f1` and `val_confusion` (rows: true class), and
+        `val_groups`, the same of each group (`group_counts.encode`); nothing on workers other than
+        the leader.
 
     Raises:
         TrainingError: the loss is not finite.
@@ -228,6 +230,7 @@ def _evaluation_metrics(confusion_GKK: np.ndarray, loss: float) -> Metrics:
         "val_macro_f1_high": high,
         "val_class_f1": [float(score) for score in class_f1(confusion)],
         "val_confusion": confusion.tolist(),
+        "val_groups": encode(confusion_GKK),
     }
 
 

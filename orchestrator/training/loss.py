@@ -10,6 +10,7 @@ loss is the plain cross-entropy, every row alike.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -98,3 +99,24 @@ def class_weights(kind: str, counts_K: Counts) -> Weights:
     size = rows if kind == "balanced" else (1 - BETA**rows) / (1 - BETA)
     weights = np.divide(1.0, size, out=np.zeros_like(rows), where=rows > 0)
     return weights * rows.sum() / (rows * weights).sum()
+
+
+def importance_weights(target_shares: Sequence[float], counts_K: Counts) -> Weights:
+    """The weight of a row by its class, so that the classes count as they will where it is used.
+
+    Under label shift the risk there is the mean over training rows of w(y) times their loss, with
+    w(y) = share there / share here (Shimodaira, Journal of Statistical Planning and Inference
+    90(2), 2000; for classes Lipton, Wang & Smola, ICML 2018). The mean over all rows is 1, up to
+    the share of classes without rows, whose weight is 0.
+
+    Args:
+        target_shares: share of each class there, sum 1.
+        counts_K: rows of each class in the split that is trained on.
+
+    Returns:
+        Shape (K,).
+    """
+    rows = np.asarray(counts_K, dtype=np.float64)
+    here = rows / rows.sum()
+    target = np.asarray(target_shares, dtype=np.float64)
+    return np.divide(target, here, out=np.zeros_like(rows), where=rows > 0)

@@ -1,7 +1,8 @@
 """One lineage after another in a warm run that is replaced when its processes die.
 
 Runs in a slot or in the driver of `train`. A new run takes over from the lineage's newest
-checkpoint; no epoch is handed out twice.
+checkpoint; no epoch is handed out twice. With `resources.min_workers` it may have fewer workers than
+the one before, and a later one more again: no figure depends on how many there are.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class SteadyRun:
         self._restarts_left = self._restarts
         self._begun: Answer | None = None
         self._found: deque[Metrics] = deque()
+        self._trained = 0
 
     def begin(self) -> Answer:
         """Build the experiment, or go on with it; says which weights it started from.
@@ -90,10 +92,26 @@ class SteadyRun:
         self._handed_out = int(metrics["epoch"])
         return metrics
 
+    def settle(self) -> Answer:
+        """Wait until the checkpoint of the newest epoch is on disk; says how long it was written.
+
+        An epoch that was handed out and whose checkpoint was lost with its process is trained
+        once more.
+
+        Raises:
+            TrainingError: it could not be written.
+            SlotError: no run could be kept up.
+        """
+        return self._steadily(self._settle)
+
     def stop(self) -> None:
-        """End the processes."""
+        """End the processes when they have done what they are at."""
         if self._run is not None:
             self._run.stop()
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Leave the processes to end with the connection to Ray, whatever they are at."""
         self._run = None
         self._begun = None
 
@@ -111,6 +129,7 @@ class SteadyRun:
         if self._begun is None:
             self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
             history = self._begun["history"]
+            self._trained = len(history)
             self._found = deque(m for m in history if m["epoch"] > self._handed_out)
         return self._begun
 
@@ -118,11 +137,30 @@ class SteadyRun:
         self._begin()
         if self._found:
             return self._found.popleft()
+        self._grow()
         while True:
-            metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+            metrics = self._train_epoch()
             if metrics["epoch"] > self._handed_out:
                 return metrics
-            # The newest checkpoint was damaged: what is known already is trained once more.
+            # The newest checkpoint was lost or damaged: what is known is trained once more.
+
+    def _grow(self) -> None:
+        """Go on with more workers where some were lost and fit again."""
+        if self._running().could_grow():
+            self._settle()
+            self.stop()
+            self._begin()
+
+    def _settle(self) -> Answer:
+        self._begin()
+        while self._trained < self._handed_out:
+            self._train_epoch()
+        return self._running().ask({"kind": "settle"})
+
+    def _train_epoch(self) -> Metrics:
+        metrics: Metrics = self._running().ask({"kind": "epoch"})["metrics"]
+        self._trained = int(metrics["epoch"])
+        return metrics
 
     def _running(self) -> WarmRun:
         if self._run is None:

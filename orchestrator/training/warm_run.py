@@ -2,10 +2,21 @@
 
 Runs in a slot (`tuning/slot.py`) or in the driver of `train`. Starting a Train run costs
 10-20 s; a warm one begins its next experiment in the time it takes to build the model.
+
+What happens when a worker or its node is lost. Ray Train's own recovery (`FailureConfig`) would
+start the train function again in the middle of a conversation with its slot, count the failures
+of all trials of a slot together, and start again after a bug too. So the run ends
+(`max_failures=0`), the slot looks at why, and makes a new one that goes on from the lineage's
+newest checkpoint (`steady_run.py`, `resources.restarts` times a trial). How many workers the new
+one gets is Ray Train's decision: with `resources.min_workers` it is elastic, and starts with what
+the cluster has. It would also resize a healthy run, by killing its workers in mid-epoch with all
+the data that they hold: that is off. Where a run has fewer workers than planned, the slot asks
+between epochs whether another one fits (`could_grow`), and makes a new run if so.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Mapping
@@ -22,6 +33,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckTimeoutError,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
 
 from orchestrator.config.errors import SlotError, TrainingError
@@ -32,6 +44,10 @@ from orchestrator.training.worker import WorkerSettings, obey
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
 STOP_TIMEOUT_S = 30.0
+GROW_EVERY_S = 60.0
+"""How often a run that has lost workers asks whether they fit again."""
+FITS_WITHIN_S = 2.0
+"""How long Ray may take to find room for one worker."""
 LOSSES = (
     RayActorError,
     NodeDiedError,
@@ -50,15 +66,18 @@ class SlotPlan:
     """All that a slot needs besides the data: the same for every slot of a study.
 
     Attributes:
-        workers: data-parallel workers.
+        workers: data-parallel workers, at most.
         cpus_per_worker: CPU cores of each, whole.
         gpus_per_worker: GPUs of each; 0 trains on the CPU.
         image_shape: (H, W, C) of the data set.
         num_classes: classes of the data set.
+        dataset: what a checkpoint says of the data set (`checkpoint.CheckpointState`).
         sizes: rows and groups of each split.
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
         storage: folder for Ray Train's own files, seen from every node.
+        min_workers: workers at least: a run starts with as many as fit, and keeps them;
+            0 = `workers`.
     """
 
     workers: int
@@ -66,10 +85,12 @@ class SlotPlan:
     gpus_per_worker: float
     image_shape: tuple[int, int, int]
     num_classes: int
+    dataset: Mapping[str, object]
     sizes: Mapping[str, SplitSize]
     device_budget_gib: float
     start_timeout_s: float
     storage: Path
+    min_workers: int = 0
 
 
 class WarmRun:
@@ -81,6 +102,8 @@ class WarmRun:
         self._mailbox = open_mailbox()
         self._num_answers = 0
         self._failure: Exception | None = None
+        self._num_workers = plan.workers
+        self._asked_s = time.monotonic()
         trainer = _trainer(name, plan, datasets, self._mailbox)
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
         self._thread.start()
@@ -91,7 +114,17 @@ class WarmRun:
         Raises:
             SlotError: they did not come in time, or died.
         """
-        return self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
+        ready = self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
+        self._num_workers = int(ready["workers"])
+        return ready
+
+    def could_grow(self) -> bool:
+        """Whether the run has fewer workers than planned, and one more would fit now."""
+        now = time.monotonic()
+        if self._num_workers >= self._plan.workers or now - self._asked_s < GROW_EVERY_S:
+            return False
+        self._asked_s = now
+        return fits_now(_resources(self._plan))
 
     def ask(self, command: Command) -> Answer:
         """Send a command to all workers and wait for the leader's answer.
@@ -133,7 +166,7 @@ class WarmRun:
                 raise slot_error(self._failure)
             if time.monotonic() > deadline_s:
                 raise SlotError(
-                    f"resources: a slot's {self._plan.workers} workers must be ready within "
+                    f"resources: a slot's {self._plan.min_workers or self._plan.workers} workers must be ready within "
                     f"start_timeout_s={self._plan.start_timeout_s:g} s; they are not. Each needs "
                     f"{self._plan.cpus_per_worker} CPUs and {self._plan.gpus_per_worker:g} GPUs, "
                     f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
@@ -146,13 +179,11 @@ def _trainer(
     name: str, plan: SlotPlan, datasets: Mapping[str, Dataset], mailbox: ray.actor.ActorHandle
 ) -> TorchTrainer:
     on_gpu = plan.gpus_per_worker > 0
-    resources = {"CPU": float(plan.cpus_per_worker)}
-    if on_gpu:
-        resources["GPU"] = plan.gpus_per_worker
     settings: WorkerSettings = {
         "mailbox": mailbox,
         "image_shape": plan.image_shape,
         "num_classes": plan.num_classes,
+        "dataset": dict(plan.dataset),
         "sizes": dict(plan.sizes),
         "threads": plan.cpus_per_worker,
         "device_budget_gib": plan.device_budget_gib,
@@ -163,10 +194,12 @@ def _trainer(
         datasets=dict(datasets),
         dataset_config=LaneShards(),
         scaling_config=ScalingConfig(
-            num_workers=plan.workers, use_gpu=on_gpu, resources_per_worker=resources
+            num_workers=_worker_range(plan),
+            use_gpu=on_gpu,
+            resources_per_worker=_resources(plan),
+            elastic_resize_monitor_interval_s=math.inf,
         ),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
-        # A worker that dies ends the run: the slot makes a new one from the last checkpoint.
         run_config=RunConfig(
             name=name,
             storage_path=str(plan.storage),
@@ -178,6 +211,28 @@ def _trainer(
             ),
         ),
     )
+
+
+def _worker_range(plan: SlotPlan) -> int | tuple[int, int]:
+    """Ray Train's elastic form only where there is a range: it asks the cluster before a start."""
+    if 0 < plan.min_workers < plan.workers:
+        return plan.min_workers, plan.workers
+    return plan.workers
+
+
+def _resources(plan: SlotPlan) -> dict[str, float]:
+    """Of one worker."""
+    gpus = {"GPU": plan.gpus_per_worker} if plan.gpus_per_worker > 0 else {}
+    return {"CPU": float(plan.cpus_per_worker), **gpus}
+
+
+def fits_now(resources: dict[str, float]) -> bool:
+    """Whether a node has room for these resources: Ray is asked for it, and gets it back."""
+    room = placement_group([resources])
+    try:
+        return bool(room.wait(FITS_WITHIN_S))
+    finally:
+        remove_placement_group(room)
 
 
 def slot_error(failure: Exception | None) -> SlotError:

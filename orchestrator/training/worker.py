@@ -3,8 +3,10 @@
 WORKER. The commands are
 
     begin   build an experiment, go on from its newest checkpoint if there is one
-    epoch   train one epoch, evaluate, write the checkpoint, report
-    stop    leave
+    epoch   train one epoch, evaluate, take a snapshot, report; a thread writes the checkpoint
+            while the next epoch trains (`checkpoint_writer.py` says what that promises)
+    settle  wait until the newest checkpoint is on disk
+    stop    leave, the same wait before
 
 The first answer (`ready`) comes when the shards are held. A trial that fails by its own fault
 (a loss that is not finite) is an answer, not an exception: the slot lives on.
@@ -35,20 +37,19 @@ from orchestrator.training.build import build_training
 from orchestrator.training.checkpoint import (
     CheckpointState,
     epoch_folder,
-    keep_only,
     newest_valid,
     read_state,
     restore,
-    save_for_resume,
-    save_weights,
 )
-from orchestrator.training.early_stop import stop_epoch
+from orchestrator.training.checkpoint_writer import CheckpointWriter
+from orchestrator.training.compiling import compiler_problem
 from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoch
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.precision import choose_precision
+from orchestrator.training.saving import LAST, Keeping, save_epoch
 
 
 class WorkerSettings(TypedDict):
@@ -57,6 +58,7 @@ class WorkerSettings(TypedDict):
     mailbox: ray.actor.ActorHandle
     image_shape: tuple[int, int, int]
     num_classes: int
+    dataset: dict[str, Any]
     sizes: dict[str, SplitSize]
     threads: int
     device_budget_gib: float
@@ -69,6 +71,7 @@ class _Held:
     settings: WorkerSettings
     device: torch.device
     shards: dict[str, Shard]
+    writer: CheckpointWriter = field(default_factory=CheckpointWriter)
     lineage: _Lineage | None = None
     flops: dict[str, int] = field(default_factory=dict)
 
@@ -79,15 +82,13 @@ class _Lineage:
 
     training: Training
     key: str
-    folder: Path
-    milestones: frozenset[int]
-    ends: tuple[tuple[int, int], ...]
-    keep_best: bool
+    keeping: Keeping
     experiment: dict[str, Any]
     report: models.WeightReport
     counts: ParameterCounts
     flops_per_image: int
     history: list[Metrics]
+    """How each group was classified after the newest epoch; known to the leader."""
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -99,12 +100,14 @@ def obey(settings: WorkerSettings) -> None:
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()
     held = _Held(settings, device, _hold_all(settings, device))
-    _reply(mailbox, {"kind": "ready", "seconds": time.perf_counter() - started})
+    seconds = time.perf_counter() - started
+    _reply(mailbox, {"kind": "ready", "seconds": seconds, "workers": num_workers()})
     number = 0
     while True:
         command = ray.get(mailbox.command.remote(number))
         number += 1
         if command["kind"] == "stop":
+            held.writer.wait()
             return
         _reply(mailbox, _carry_out(command, held))
 
@@ -140,6 +143,9 @@ def _carry_out(command: Command, held: _Held) -> Answer:
             gc.collect()  # DDP holds itself in a cycle: free the last model before the next
             held.lineage = _begin(command, held)
             return _begun(held.lineage)
+        if command["kind"] == "settle":
+            held.writer.wait()
+            return {"kind": "settled", "checkpoint_write_s": held.writer.read_seconds()}
         assert held.lineage is not None, "an epoch comes after a beginning"
         return {"kind": "epoch", "metrics": _epoch(held.lineage, held)}
     except TrainingError as error:
@@ -149,19 +155,29 @@ def _carry_out(command: Command, held: _Held) -> Answer:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
         return {"kind": "failed", "error": _out_of_memory(error), "final": False}
+    except RuntimeError as error:
+        problem = compiler_problem(error)
+        if not problem or num_workers() > 1:
+            raise
+        held.lineage = None
+        return {"kind": "failed", "error": problem, "final": False}
 
 
 def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
-    precision = choose_precision(experiment.precision, held.device)
-    last, problem, final, found = Path(command["folder"]) / "last", "", False, None
+    requested = experiment.precision
+    last, problem, final, found = Path(command["folder"]) / LAST, "", False, None
     try:
+        held.writer.wait()  # what is being written may be what this goes on from
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
+        if found:  # `auto` is chosen once: this may be another machine
+            requested = found[1].history[-1].get("precision", requested)
     except (OrchestratorError, models.ModelError) as error:
         problem, final = str(error), isinstance(error, TrainingError) and error.final
+    precision = choose_precision(requested, held.device)
     leader = _agree(_Ready(problem, final, found[1].epoch if found else 0, precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
@@ -175,10 +191,12 @@ def _begin(command: Command, held: _Held) -> _Lineage:
             held.settings["num_classes"],
         ),
         key=command["lineage"],
-        folder=Path(command["folder"]),
-        milestones=frozenset(command["milestones"]),
-        ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
-        keep_best=command["keep_best"],
+        keeping=Keeping(
+            folder=Path(command["folder"]),
+            milestones=frozenset(command["milestones"]),
+            ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
+            keep_best=command["keep_best"],
+        ),
         experiment=experiment.model_dump(mode="json"),
         report=report,
         counts=counts,
@@ -261,8 +279,10 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     trained = time.perf_counter()
     metrics |= evaluate(lineage.training, held.shards["validation"], num_classes)
     evaluated = time.perf_counter()
+    groups = metrics.pop("val_groups", None)  # too large for every epoch's record
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
+    metrics["workers"] = num_workers()
     metrics |= _speed(lineage, metrics["images_per_s"])
     seconds = lineage.training.clock.read()
     # What its phases leave of it, so that all of them add up to the epoch.
@@ -271,9 +291,14 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
     metrics["seconds"] = seconds
     lineage.history.append(metrics)
     if rank() == 0:
-        _save(lineage)
-        seconds["checkpoint"] = time.perf_counter() - evaluated
-    return metrics
+        state = _state(lineage, held.settings["dataset"])
+        save_epoch(lineage.keeping, lineage.training, state, groups, held.writer)
+        # A dict of its own: the thread that writes must find the one before as it was.
+        lineage.history[-1] = metrics | {
+            "seconds": seconds | {"checkpoint": time.perf_counter() - evaluated},
+            "checkpoint_write_s": held.writer.read_seconds(),
+        }
+    return lineage.history[-1]
 
 
 def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
@@ -287,30 +312,15 @@ def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
     )
 
 
-def _save(lineage: _Lineage) -> None:
-    epoch = lineage.training.epoch
-    state = CheckpointState(
-        epoch, lineage.key, tuple(lineage.history), lineage.experiment, asdict(lineage.report)
+def _state(lineage: _Lineage, dataset: dict[str, Any]) -> CheckpointState:
+    return CheckpointState(
+        epoch=lineage.training.epoch,
+        lineage=lineage.key,
+        history=tuple(lineage.history),
+        experiment=lineage.experiment,
+        weights=asdict(lineage.report),
+        dataset=dataset,
     )
-    if epoch in lineage.milestones or _ends_early(lineage):
-        save_weights(lineage.folder / "milestones", lineage.training, state)
-    if lineage.keep_best and _is_best(lineage.history):
-        keep_only(save_weights(lineage.folder / "best", lineage.training, state))
-    # The newest resume point comes last: once it is there, so is all that belongs to it.
-    save_for_resume(lineage.folder / "last", lineage.training, state)
-
-
-def _ends_early(lineage: _Lineage) -> bool:
-    """Whether patience with the newest epoch ends a trial that wanted more."""
-    scores = [metrics["val_macro_f1"] for metrics in lineage.history]
-    return any(
-        stop_epoch(scores, patience) == len(scores) <= epochs for epochs, patience in lineage.ends
-    )
-
-
-def _is_best(history: list[Metrics]) -> bool:
-    scores = [metrics["val_macro_f1"] for metrics in history]
-    return scores.index(max(scores)) == len(scores) - 1
 
 
 def _out_of_memory(error: torch.OutOfMemoryError) -> str:

@@ -25,12 +25,21 @@ class Node:
 
 @dataclass(frozen=True)
 class SlotCapacity:
-    """How many slots there will be, and what each worker of a slot gets."""
+    """How many slots there will be, and what each worker of a slot gets.
+
+    Attributes:
+        slots: trainings at once.
+        workers: of each slot, at most.
+        cpus_per_worker: CPU cores of each, whole.
+        gpus_per_worker: GPUs of each.
+        min_workers: of each slot, at least: it starts with what fits in between. 0 = `workers`.
+    """
 
     slots: int
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
+    min_workers: int = 0
 
 
 def this_machine() -> Node:
@@ -51,28 +60,27 @@ def plan_slots(nodes: Sequence[Node], wanted: Resources, num_lineages: int) -> S
     """
     gpus = _gpus_per_worker(nodes, wanted)
     limit = min(num_lineages, wanted.slots or num_lineages)
-    if wanted.cpus_per_worker:
-        cpus, slots = wanted.cpus_per_worker, _slots(nodes, wanted, wanted.cpus_per_worker, gpus)
-    else:
-        cpus, slots = _share_cpus(nodes, wanted, gpus, limit)
-    if slots == 0:
-        raise ConfigError(_refusal(nodes, wanted, max(cpus, 1), gpus))
-    return SlotCapacity(max(1, min(slots, limit)), wanted.workers, cpus, gpus)
+    fewest = wanted.min_workers or wanted.workers
+    for workers in range(wanted.workers, fewest - 1, -1):
+        cpus = wanted.cpus_per_worker or _share_cpus(nodes, workers, gpus, limit)
+        slots = _slots(nodes, workers, cpus, gpus)
+        if slots:
+            slots = max(1, min(slots, limit))
+            return SlotCapacity(slots, wanted.workers, cpus, gpus, min_workers=wanted.min_workers)
+    raise ConfigError(_refusal(nodes, wanted, wanted.cpus_per_worker or 1, gpus))
 
 
-def _share_cpus(
-    nodes: Sequence[Node], wanted: Resources, gpus: float, limit: int
-) -> tuple[int, int]:
+def _share_cpus(nodes: Sequence[Node], workers: int, gpus: float, limit: int) -> int:
     """The most CPUs a worker can get without losing a slot that the plan could use."""
-    possible = min(limit, _slots(nodes, wanted, 1, gpus))
+    possible = min(limit, _slots(nodes, workers, 1, gpus))
     cpus = 1
-    while possible and _slots(nodes, wanted, cpus + 1, gpus) >= possible:
+    while possible and _slots(nodes, workers, cpus + 1, gpus) >= possible:
         cpus += 1
-    return cpus, _slots(nodes, wanted, cpus, gpus)
+    return cpus
 
 
-def _slots(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -> int:
-    return sum(_workers_on(node, cpus, gpus) for node in nodes) // wanted.workers
+def _slots(nodes: Sequence[Node], workers: int, cpus: int, gpus: float) -> int:
+    return sum(_workers_on(node, cpus, gpus) for node in nodes) // workers
 
 
 def _workers_on(node: Node, cpus: int, gpus: float) -> int:
@@ -94,11 +102,13 @@ def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -
     have = f"{sum(node.cpus for node in nodes)} CPUs and {sum(node.gpus for node in nodes)} GPUs"
     largest = f"the largest of {len(nodes)} node{'s' if len(nodes) != 1 else ''} has "
     largest += f"{max(node.cpus for node in nodes)} CPUs" if nodes else "none"
+    fewest = wanted.min_workers or wanted.workers
+    name = "min_workers" if fewest < wanted.workers else "workers"
     return (
-        f"resources: one trial must fit the cluster; got workers={wanted.workers} x "
-        f"({cpus} CPUs + {gpus:g} GPUs) = {wanted.workers * cpus} CPUs and "
-        f"{wanted.workers * gpus:g} GPUs, but the cluster has {have} ({largest}). "
-        "Lower resources.workers, resources.cpus_per_worker or resources.gpus_per_worker"
+        f"resources: one trial must fit the cluster; got {name}={fewest} x "
+        f"({cpus} CPUs + {gpus:g} GPUs) = {fewest * cpus} CPUs and "
+        f"{fewest * gpus:g} GPUs, but the cluster has {have} ({largest}). "
+        f"Lower resources.{name}, resources.cpus_per_worker or resources.gpus_per_worker"
     )
 
 

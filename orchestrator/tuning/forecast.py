@@ -95,13 +95,14 @@ def _of_sampled(
     space: Space, experiments: Sequence[Experiment], state: StudyState, size: _Size
 ) -> Forecast:
     num_trials, longest = space.num_trials(), max(state.milestones)
+    num_kept = len(state.milestones) + sum(some > 0 for some in state.patience)
     return Forecast(
         num_trials=num_trials,
         num_lineages=num_trials,
         epochs=num_trials * longest,
         epochs_alone=num_trials * longest,
         parameters=size.parameters,
-        disk_bytes=num_trials * size.lineage_bytes(len(state.milestones)),
+        disk_bytes=num_trials * size.lineage_bytes(num_kept),
         exact=False,
         stops_early=any(experiment.early_stop for experiment in experiments),
         num_unshared=sum(map(is_bound_to_horizon, experiments)),
@@ -143,16 +144,22 @@ def plan_lines(
     worker = f"{capacity.cpus_per_worker} CPU" + ("s" if capacity.cpus_per_worker > 1 else "")
     if capacity.gpus_per_worker:
         worker += f" + {capacity.gpus_per_worker:g} GPU"
+    trials = f"{expected.num_trials}"
+    if space.seeds > 1:
+        trials += f" ({space.num_configurations()} configurations x {space.seeds} seeds)"
+    workers = f"{capacity.workers}"
+    if 0 < capacity.min_workers < capacity.workers:
+        workers = f"{capacity.min_workers} to {workers}"
     return (
         f"question    {space.question}",
         f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {data.protocol}: {rows}",
         f"model       {expected.parameters:,} parameters"
         + ("" if expected.exact else " (the largest seen)"),
-        f"trials      {expected.num_trials} in {most}{expected.num_lineages} trainings: "
+        f"trials      {trials} in {most}{expected.num_lineages} trainings: "
         f"{at_most}{expected.epochs} epochs to train; one by one it would be "
         f"{at_most}{expected.epochs_alone}",
         *_sharing_line(space, expected),
-        f"slots       {capacity.slots} at once, each {capacity.workers} x ({worker})",
+        f"slots       {capacity.slots} at once, each {workers} x ({worker})",
         f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
         "time left is shown once an epoch has been timed",
         f"study       {folder}",

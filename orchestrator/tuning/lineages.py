@@ -11,6 +11,7 @@ never gives the same stretch to two slots.
 from __future__ import annotations
 
 import functools
+import heapq
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,12 +29,13 @@ KEY_DIGITS = 12
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration of a study: a row of its leaderboard."""
+    """One configuration of a study, trained with one seed."""
 
     number: int
     values: Values
     experiment: Experiment
     lineage: str
+    configuration: int
 
     @property
     def epochs(self) -> int:
@@ -55,6 +57,8 @@ class Leg:
         last_epoch: where it ends at the latest.
         ends: (epochs, patience) of each open trial: when all have ended, it does.
         milestones: epochs at which weights are kept for trials.
+        may_end: (epochs, patience) of trials yet to be proposed: weights are kept where patience
+            would end them, too.
     """
 
     lineage: str
@@ -64,6 +68,7 @@ class Leg:
     last_epoch: int
     ends: tuple[tuple[int, int], ...]
     milestones: tuple[int, ...]
+    may_end: tuple[tuple[int, int], ...] = ()
 
     def answers(self, trial: Trial) -> bool:
         """Whether it is sure to go on until this trial of its lineage ends.
@@ -112,21 +117,35 @@ def _digest(file: Path, _changed_ns: int) -> str:
 class StudyState:
     """What is known, what is open, and what runs.
 
+    Each change costs the same however many trials there are: what depends on a lineage is looked
+    at anew where that lineage has changed.
+
     Attributes:
         milestones: epochs at which a trial that is yet to be proposed may end; weights are kept
             there, and where the known trials of a lineage end.
+        patience: of a trial that is yet to be proposed; weights are kept where it would end one.
     """
 
     milestones: tuple[int, ...]
+    patience: tuple[int, ...] = ()
     trials: dict[int, Trial] = field(default_factory=dict)
     _open: dict[int, Trial] = field(default_factory=dict)
     _epochs: dict[str, dict[int, Mapping[str, Any]]] = field(default_factory=dict)
     _running: dict[str, Leg] = field(default_factory=dict)
+    _open_of: dict[str, dict[int, Trial]] = field(default_factory=dict)
+    _asked: dict[str, set[int]] = field(default_factory=dict)  # lineage -> epochs of all its trials
+    _recorded: dict[str, int] = field(default_factory=dict)
+    _maybe_answered: set[str] = field(default_factory=set)
+    _changed: dict[str, None] = field(default_factory=dict)  # since they were queued
+    _queue: list[tuple[int, int, str]] = field(default_factory=list)  # a heap, longest first
 
     def add_trial(self, trial: Trial) -> None:
         """Open a trial."""
         self.trials[trial.number] = trial
         self._open[trial.number] = trial
+        self._open_of.setdefault(trial.lineage, {})[trial.number] = trial
+        self._asked.setdefault(trial.lineage, set()).add(trial.epochs)
+        self._note_change(trial.lineage)
 
     def add_epoch(self, lineage: str, epoch: int, metrics: Mapping[str, Any]) -> bool:
         """Note a finished epoch; False if it was known."""
@@ -134,11 +153,15 @@ class StudyState:
         if epoch in known:
             return False
         known[epoch] = metrics
+        self._note_change(lineage)
         return True
 
     def end_trial(self, number: int) -> None:
         """Close a trial."""
-        self._open.pop(number, None)
+        trial = self._open.pop(number, None)
+        if trial is not None:
+            del self._open_of[trial.lineage][number]
+            self._note_change(trial.lineage)
 
     def is_open(self, number: int) -> bool:
         """Whether a trial has not ended."""
@@ -157,18 +180,26 @@ class StudyState:
 
     def answered(self) -> list[Trial]:
         """Open trials whose last epoch is known, in the order of their numbers."""
-        return [trial for trial in self._open.values() if self.metrics(trial) is not None]
+        found = [
+            trial
+            for lineage in self._maybe_answered
+            for trial in self.open_of(lineage)
+            if self.metrics(trial) is not None
+        ]
+        self._maybe_answered = {trial.lineage for trial in found}
+        return sorted(found, key=lambda trial: trial.number)
 
     def open_of(self, lineage: str) -> list[Trial]:
         """Open trials of a lineage."""
-        return [trial for trial in self._open.values() if trial.lineage == lineage]
+        return list(self._open_of.get(lineage, {}).values())
 
     def recorded_epoch(self, lineage: str) -> int:
         """The last epoch of the unbroken row from the first."""
         known = self._epochs.get(lineage, {})
-        epoch = 0
+        epoch = self._recorded.get(lineage, 0)
         while epoch + 1 in known:
             epoch += 1
+        self._recorded[lineage] = epoch
         return epoch
 
     def next_leg(self) -> Leg | None:
@@ -176,17 +207,22 @@ class StudyState:
 
         Lineages that a slot is training are passed over: an extension waits for its prefix.
         """
-        waiting = [trial for trial in self._open.values() if trial.lineage not in self._running]
-        if not waiting:
-            return None
-        lineages = {trial.lineage: self._leg(trial.lineage) for trial in waiting}
-        leg = max(lineages.values(), key=lambda leg: leg.last_epoch - leg.known_epoch)
-        self._running[leg.lineage] = leg
-        return leg
+        for lineage in self._changed:
+            if (place := self._place(lineage)) is not None:
+                heapq.heappush(self._queue, place)
+        self._changed.clear()
+        while self._queue:
+            place = heapq.heappop(self._queue)
+            lineage = place[2]
+            if place == self._place(lineage):  # else it has changed since, or runs
+                self._running[lineage] = self._leg(lineage)
+                return self._running[lineage]
+        return None
 
     def release(self, lineage: str) -> None:
         """The slot of this lineage is done with it."""
         self._running.pop(lineage, None)
+        self._note_change(lineage)
 
     def num_waiting(self) -> int:
         """Open trials that no running leg is sure to answer."""
@@ -200,19 +236,37 @@ class StudyState:
         """Trials not ended."""
         return len(self._open)
 
+    def _note_change(self, lineage: str) -> None:
+        self._maybe_answered.add(lineage)
+        self._changed[lineage] = None
+
+    def _place(self, lineage: str) -> tuple[int, int, str] | None:
+        """Where a lineage stands in the queue: longest first, then the lowest trial's."""
+        trials = self._open_of.get(lineage)
+        if not trials or lineage in self._running:
+            return None
+        last = max(self.last_epoch(lineage, trial.experiment) for trial in trials.values())
+        return self.recorded_epoch(lineage) - last, min(trials), lineage
+
     def _leg(self, lineage: str) -> Leg:
         trials = self.open_of(lineage)
         longest = max(trials, key=lambda trial: trial.epochs)
         patient = any(trial.patience for trial in trials)
         return Leg(
             lineage=lineage,
-            experiment=to_dict(longest.experiment),
+            experiment=to_dict(longest.experiment) | self._precision(lineage),
             known_epoch=self.recorded_epoch(lineage),
             scores=self._scores(lineage) if patient else (),
             last_epoch=max(self.last_epoch(lineage, trial.experiment) for trial in trials),
             ends=tuple(dict.fromkeys((trial.epochs, trial.patience) for trial in trials)),
             milestones=self._milestones(lineage, longest),
+            may_end=tuple((max(self.milestones), some) for some in self.patience if some),
         )
+
+    def _precision(self, lineage: str) -> dict[str, str]:
+        """What `auto` was when the lineage began: it goes on with that on any machine."""
+        first = self._epochs.get(lineage, {}).get(1, {})
+        return {"precision": first["precision"]} if "precision" in first else {}
 
     def _scores(self, lineage: str) -> tuple[float, ...]:
         known = self._epochs.get(lineage, {})
@@ -220,7 +274,7 @@ class StudyState:
         return tuple(known[epoch]["val_macro_f1"] for epoch in range(1, last + 1))
 
     def _milestones(self, lineage: str, longest: Trial) -> tuple[int, ...]:
-        ends = {trial.epochs for trial in self.trials.values() if trial.lineage == lineage}
+        ends = self._asked[lineage]
         if not is_bound_to_horizon(longest.experiment):
             ends = ends.union(self.milestones)
         return tuple(sorted(end for end in ends if end <= longest.epochs))

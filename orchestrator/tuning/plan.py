@@ -50,10 +50,24 @@ class Resolver:
             validate(Experiment, ("the command", self.given), (f"space {self.space}", values))
         )
 
-    def trial(self, number: int, values: Values) -> Trial:
-        """The trial of these values."""
+    def trial(
+        self, number: int, values: Values, configuration: int | None = None, seed: int | None = None
+    ) -> Trial:
+        """The trial of these values.
+
+        Args:
+            number: of the trial.
+            values: of its configuration.
+            configuration: number of the configuration; None = the trial's own.
+            seed: None = the one of the values, or what was given.
+        """
         experiment = self.experiment(values)
-        return Trial(number, values, experiment, self.lineage(experiment))
+        if seed is not None:
+            experiment = experiment.model_copy(update={"seed": seed})
+        lineage = self.lineage(experiment)
+        return Trial(
+            number, values, experiment, lineage, number if configuration is None else configuration
+        )
 
     def lineage(self, experiment: Experiment) -> str:
         """The key of the training that this experiment is a part of."""
@@ -75,6 +89,17 @@ def load_space(name: str) -> Space:
             f"{did_you_mean(name, search_spaces.names())}"
         )
     return validate(Space, (str(path), read_yaml(path)))
+
+
+def with_num_seeds(space: Space, seeds: int) -> Space:
+    """The space with another number of seeds; 0 leaves its own.
+
+    Raises:
+        ConfigError: the space varies the seed itself.
+    """
+    if not seeds:
+        return space
+    return validate(Space, ("the space", to_dict(space)), ("the command", {"seeds": seeds}))
 
 
 def listed_spaces() -> str:
@@ -155,8 +180,13 @@ def _one_of_each_rule(problems: Mapping[str, None]) -> dict[str, None]:
 
 
 def model_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:
-    """What is wrong with an experiment's model, as far as shows without building it."""
-    model = experiment.model
+    """What does not fit the data set's images and classes, as far as shows without building it."""
+    model, shares = experiment.model, experiment.target_shares
+    if shares and len(shares) != num_classes:
+        return (
+            f"target_shares: must be one a class of the data set, {num_classes}; got "
+            f"{len(shares)}. Give them in the order of its classes",
+        )
     try:
         models.check(
             model.name,

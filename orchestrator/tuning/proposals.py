@@ -34,6 +34,9 @@ class PastTrial:
     score: float | None
     """Macro-F1 of a finished trial; None if it failed or is still open."""
     open: bool
+    configuration: int = -1
+    """Number of what it is a trial of (`seeds.py`)."""
+    seed: int = 0
 
 
 class Proposals:

@@ -35,6 +35,7 @@ def leg_config(leg: Leg, study_folder: Path) -> Config:
         "scores": json.dumps(leg.scores),
         "ends": json.dumps(leg.ends),
         "milestones": json.dumps(leg.milestones),
+        "may_end": json.dumps(leg.may_end),
         "folder": str(study_folder / LINEAGES / leg.lineage),
     }
 
@@ -57,15 +58,13 @@ class Slot(tune.Trainable):
         """Take the next leg; the workers stay."""
         self._leg = new_config
         self._scores: list[float] = json.loads(new_config["scores"])
-        self._ends = tuple(
-            (epochs, patience) for epochs, patience in json.loads(new_config["ends"])
-        )
+        self._ends = _pairs(new_config["ends"])
         task = Task(
             experiment=json.loads(new_config["experiment"]),
             lineage=new_config["lineage"],
             folder=new_config["folder"],
             milestones=tuple(json.loads(new_config["milestones"])),
-            ends=self._ends,
+            ends=(*self._ends, *_pairs(new_config["may_end"])),
             keep_best=False,
         )
         self._run.take(task, new_config["known_epoch"])
@@ -107,3 +106,8 @@ class Slot(tune.Trainable):
             "retry": retry,
             "done": True,
         }
+
+
+def _pairs(text: str) -> tuple[tuple[int, int], ...]:
+    """(epochs, patience) of several trials, from JSON."""
+    return tuple((epochs, patience) for epochs, patience in json.loads(text))

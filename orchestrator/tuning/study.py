@@ -13,10 +13,12 @@ from typing import Any
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Values
-from orchestrator.config.storage import write_atomic
+from orchestrator.config.storage import MARKER, write_atomic
+from orchestrator.training.group_counts import kept
 from orchestrator.tuning.ledger import Ledger, Record
 from orchestrator.tuning.lineages import Leg, StudyState, Trial
-from orchestrator.tuning.proposals import PastTrial, Proposals
+from orchestrator.tuning.proposals import PastTrial
+from orchestrator.tuning.seeds import Repeats
 
 LINEAGES = "lineages"
 """Folder of a study that holds the checkpoints of each lineage."""
@@ -24,7 +26,8 @@ FAILURES = "failures"
 """Folder of a study with the whole error of each failed trial."""
 
 OnRecord = Callable[[Record], None]
-Resolve = Callable[[int, Values], Trial]
+Resolve = Callable[[int, Values, int, int], Trial]
+"""From number, values, configuration and seed to the trial."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +53,7 @@ class Study:
         folder: Path,
         ledger: Ledger,
         state: StudyState,
-        proposals: Proposals,
+        proposals: Repeats,
         resolve: Resolve,
         on_record: OnRecord,
         num_slots: int,
@@ -139,6 +142,7 @@ class Study:
                 "epochs": trial.epochs,
                 "early_stop": trial.patience,
                 "seed": trial.experiment.seed,
+                "configuration": trial.configuration,
             }
         )
 
@@ -158,6 +162,7 @@ class Study:
         if failure is None:
             record |= {"state": "finished", "epoch": epoch, "error": ""}
             record["checkpoint"] = self._checkpoint(trial.lineage, epoch)
+            record["val_groups"] = kept(self.folder / LINEAGES / trial.lineage, epoch)
         else:
             record |= {"state": "failed", "epoch": self._state.recorded_epoch(trial.lineage)}
             record |= {"error": failure.reason, "retry": failure.retry, "checkpoint": ""}
@@ -168,7 +173,7 @@ class Study:
     def _checkpoint(self, lineage: str, epoch: int) -> str:
         """Where the weights of a trial's last epoch lie, relative to the study."""
         folder = Path(LINEAGES) / lineage / "milestones" / f"epoch-{epoch:04d}"
-        return str(folder) if (self.folder / folder).is_dir() else ""
+        return str(folder) if (self.folder / folder / MARKER).is_file() else ""
 
     def _keep_log(self, trial: Trial, failure: Failure) -> str:
         name = f"{FAILURES}/trial-{trial.number:04d}.txt"
@@ -201,7 +206,7 @@ def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tu
         if record["record"] == "epoch":
             state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
     for past in past_trials(kept):
-        trial = resolve(past.number, past.values)
+        trial = resolve(past.number, past.values, past.configuration, past.seed)
         if (trial.lineage, trial.epochs, trial.patience) != asked[past.number]:
             raise ConfigError(
                 f"study: must hold the same experiment and data set; trial {past.number} was "
@@ -239,4 +244,6 @@ def _past(trial: Record, end: Record | None, scores: Mapping[tuple[str, int], fl
         values=trial["values"],
         score=scores.get((trial["lineage"], end["epoch"])) if end and finished else None,
         open=end is None or lost,
+        configuration=trial["configuration"] if "configuration" in trial else trial["trial"],
+        seed=trial["seed"],
     )

@@ -318,3 +318,15 @@ def test_metrics_are_scikit_learns_over_every_row():
     assert metrics["val_macro_f1"] == pytest.approx(
         f1_score(labels, predicted, labels=classes, average="macro", zero_division=0), abs=1e-12
     )
+
+
+def test_a_compiled_network_trains_like_one_that_is_not():
+    """Kernels are fused there, so sums are in another order."""
+    losses = {}
+    for compiled in (False, True):
+        training = new_training(experiment(precision="bf16", compile=compiled), GPU)
+        losses[compiled] = [one_epoch(training)["train_loss"] for _ in range(2)]
+        assert set(training.model.state_dict()) == set(
+            new_training(experiment(), GPU).model.state_dict()
+        )
+    assert losses[True] == pytest.approx(losses[False], rel=LOSS_TOLERANCE["bf16"])

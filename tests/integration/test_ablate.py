@@ -12,8 +12,9 @@ import yaml
 from safetensors.numpy import load_file
 
 from orchestrator import ablate, train
+from orchestrator.training.checkpoint import read_state
 from orchestrator.tuning.ledger import LEDGER, read_records
-from tests.unit.prepared_set import write_set
+from tests.unit.prepared_set import CLASSES, write_set
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
@@ -121,6 +122,11 @@ def test_a_trial_is_bit_equal_to_the_same_experiment_trained_alone(tmp_path, dat
     shared = tmp_path / "s" / finished(tmp_path)[0]["checkpoint"] / "model.safetensors"
     alone = tmp_path / "alone" / "checkpoints" / "last" / "epoch-0001" / "model.safetensors"
     assert_equal_weights(shared, alone)
+    for weights in (shared, alone):
+        said = read_state(weights.parent).dataset
+        assert (said["classes"], said["image_shape"]) == (list(CLASSES), [32, 32, 3])
+    (record, *_) = records(tmp_path, "study")
+    assert record["command"].startswith("python -m orchestrator.ablate space=")
 
 
 def test_a_run_that_is_extended_is_bit_equal_to_one_that_was_long_from_the_start(tmp_path, data):

@@ -14,8 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.dashboard.grafana import expression
+from orchestrator.dashboard.metrics import METRICS, STATES
 from orchestrator.tuning.ledger import LEDGER
+from tests.integration.dashboard_process import server_pid
 from tests.integration.headless_browser import dump, needs_browser
+from tests.integration.prometheus_server import answer, needs_prometheus, scraping
 from tests.unit.fake_study import epoch, mixed
 
 pytestmark = pytest.mark.ray
@@ -114,10 +118,22 @@ def test_scores_and_trials_are_among_rays_metrics(ray_with_tab):
     assert "ray_fer_epochs_total{" in scraped()
 
 
+@needs_prometheus
+def test_prometheus_has_a_series_for_every_chart_of_the_grafana_dashboard(ray_with_tab, tmp_path):
+    target = ray_with_tab["metrics"].removeprefix("http://").removesuffix("/metrics")
+    chosen = 'study="s"'
+    with scraping(target, tmp_path) as server:
+        for metric in METRICS:
+            asked = expression(metric, chosen)
+            assert within(90, lambda asked=asked: answer(server, asked)), asked
+        (best,) = answer(server, expression(METRICS[0], chosen))
+        states = answer(server, 'ray_fer_trials{study="s"}')
+    assert best["metric"] == {"study": "s"}
+    assert float(best["value"][1]) == 0.6
+    assert {series["metric"]["state"] for series in states} == set(STATES)
+
+
 def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs):
-    ray = sys.modules.get("ray")
-    if ray is not None and ray.is_initialized():
-        pytest.skip("this process has a Ray: beside it a job's driver may fail to find its own")
     jobs = ray_with_tab["dashboard"] + "/api/jobs/"
     entrypoint = f"cd {ROOT} && {sys.executable} -m tests.integration.job_of_a_study {runs}"
     body = json.dumps({"entrypoint": entrypoint, "submission_id": "of-this-test"}).encode()
@@ -153,9 +169,13 @@ def test_a_browser_with_the_link_sees_the_leaderboard_and_then_the_tab(ray_with_
 
 
 def test_the_dashboard_is_whole_without_our_server(ray_with_tab):
-    """The last test of the module: it ends the server."""
-    os.kill(ray_with_tab["server_pid"], signal.SIGKILL)
+    """The last test of the module: it ends the server, and the one that takes its place."""
     dashboard = ray_with_tab["dashboard"]
+    first = ray_with_tab["server_pid"]
+    os.kill(first, signal.SIGKILL)
+    assert within(60, lambda: server_pid(ray_with_tab["pid"]) not in (None, first))
+    assert within(60, lambda: ask(dashboard + "/leaderboard")[0] == 200), "another one serves"
+    os.kill(server_pid(ray_with_tab["pid"]), signal.SIGKILL)
     assert within(10, lambda: ask(dashboard + "/leaderboard")[0] == 404)
     assert ask(dashboard + "/")[0] == 200
     assert "leaderboard-tab" not in ask(dashboard + "/")[1]

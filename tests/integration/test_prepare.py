@@ -201,6 +201,25 @@ def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path, m
     assert not (out / ".partial").exists()
 
 
+@pytest.mark.parametrize("torn", ["slice-00001-*.json", "slice-00001-*.parquet"])
+def test_what_a_failure_of_power_tore_is_made_again(dataset, faces, tmp_path, monkeypatch, torn):
+    out = tmp_path / "set"
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(writing, "_manifest", killed)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(config(faces, out))
+    before = parts(out)
+    (note,) = (out / ".partial").glob(torn)
+    note.write_bytes(note.read_bytes()[:-20])
+    assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
+    after = parts(out)
+    assert [name for name in sorted(after) if after[name] != before[name]] == ["part-00001.parquet"]
+
+
 def test_a_picture_that_was_mended_is_read_again(local_ray, faces, tmp_path):
     source, out = shutil.copytree(faces, tmp_path / "faces"), tmp_path / "set"
     with pytest.raises(OrchestratorError, match="max_bad"):

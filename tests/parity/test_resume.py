@@ -15,6 +15,7 @@ from small_training import (
 
 from orchestrator.training import checkpoint
 from orchestrator.training.epochs import Training, evaluate, train_epoch
+from orchestrator.training.snapshot import take_snapshot
 
 EPOCHS = 3
 OPTIMIZERS = {
@@ -46,7 +47,7 @@ def test_with_dropout_and_augmentation_every_metric_and_weight_is_the_same(optim
         resumed.append(one_epoch(training))
         assert training.epoch == epoch
         state = checkpoint.CheckpointState(epoch, "lineage", tuple(resumed), {}, {})
-        checkpoint.save_for_resume(tmp_path, training, state)
+        checkpoint.save_for_resume(tmp_path, take_snapshot(training), state)
     assert resumed == undisturbed
     assert_same_weights(training, whole)
     assert checkpoint.newest_valid(tmp_path, "lineage")[1].history == tuple(undisturbed)

@@ -135,7 +135,10 @@ def test_a_plan_that_does_not_fit_is_refused_with_the_numbers(refusal, data):
 
 def test_an_unknown_space_is_refused_with_the_nearest(refusal):
     said = refusal(ablate, "space=quikstart")
-    assert "space: must be one of factorial, paper, quickstart, search" in said
+    assert (
+        "space: must be one of factorial, paper, quick_factorial, quick_paper, quickstart, search"
+        in said
+    )
     assert "Did you mean 'quickstart'?" in said
 
 

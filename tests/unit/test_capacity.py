@@ -134,3 +134,32 @@ def test_without_a_driver_there_are_no_gpus(monkeypatch):
 def test_cpus_of_this_machine_are_those_that_the_process_may_use(monkeypatch):
     monkeypatch.setattr(capacity.os, "sched_getaffinity", lambda pid: {1, 5, 7})
     assert this_machine().cpus == 3
+
+
+@pytest.mark.parametrize(
+    ("cpus", "wanted", "slots"),
+    [
+        (8, {"workers": 4, "min_workers": 2}, 2),
+        (5, {"workers": 4, "min_workers": 2}, 1),
+        (3, {"workers": 4, "min_workers": 2}, 1),
+        (2, {"workers": 4, "min_workers": 2}, 1),
+        (2, {"workers": 4, "min_workers": 1, "cpus_per_worker": 2}, 1),
+    ],
+)
+def test_a_slot_may_begin_with_fewer_workers_where_not_all_fit(cpus, wanted, slots):
+    planned = plan_slots([Node(cpus, 0)], Resources(**wanted), 9)
+    assert (planned.slots, planned.workers, planned.min_workers) == (
+        slots,
+        wanted["workers"],
+        wanted["min_workers"],
+    )
+
+
+def test_a_plan_that_does_not_even_fit_with_the_fewest_workers_names_these():
+    with pytest.raises(ConfigError, match=r"got min_workers=2 x .*Lower resources.min_workers"):
+        plan_slots([Node(1, 0)], Resources(workers=4, min_workers=2), 1)
+
+
+def test_the_fewest_workers_are_no_more_than_the_most():
+    with pytest.raises(ValueError, match=r"min_workers: must be <= workers; got 3 of 2"):
+        Resources(workers=2, min_workers=3)

@@ -17,6 +17,7 @@ from orchestrator.training.epochs import Training
 from orchestrator.training.optimizer_state import put_back, take_apart
 from orchestrator.training.optimizers import build_optimizer
 from orchestrator.training.precision import Precision
+from orchestrator.training.snapshot import take_snapshot
 
 OPTIMIZERS = {
     "sgd without momentum": Sgd(momentum=0.0, lr=0.1),
@@ -66,12 +67,13 @@ def steps(training: Training, number: int, start: int = 0) -> None:
 
 def state(epoch: int, lineage: str = "abc") -> CheckpointState:
     history = tuple({"epoch": number, "val_loss": 1 / number} for number in range(1, epoch + 1))
-    return CheckpointState(epoch, lineage, history, {"epochs": 9}, {"file": "random"})
+    dataset = {"name": "faces", "classes": ["a", "b"]}
+    return CheckpointState(epoch, lineage, history, {"epochs": 9}, {"file": "random"}, dataset)
 
 
 def save(parent: Path, training: Training, epoch: int, lineage: str = "abc") -> Path:
     training.epoch = epoch
-    return checkpoint.save_for_resume(parent, training, state(epoch, lineage))
+    return checkpoint.save_for_resume(parent, take_snapshot(training), state(epoch, lineage))
 
 
 def assert_same_bits(one: Training, other: Training) -> None:
@@ -243,14 +245,14 @@ def test_a_checkpoint_that_does_not_fit_is_refused(optimizer, num_classes, tmp_p
 def test_weights_alone_are_a_valid_checkpoint_without_an_optimizer(tmp_path):
     training = new_training()
     steps(training, 1)
-    folder = checkpoint.save_weights(tmp_path, training, state(1))
+    folder = checkpoint.save_weights(tmp_path, take_snapshot(training), state(1))
     assert checkpoint.read_state(folder) == state(1)
     assert not (folder / checkpoint.OPTIMIZER).exists()
 
 
 def test_keeping_only_one_removes_its_neighbours(tmp_path):
-    training = new_training()
-    folders = [checkpoint.save_weights(tmp_path, training, state(epoch)) for epoch in (1, 2, 3)]
+    snapshot = take_snapshot(new_training())
+    folders = [checkpoint.save_weights(tmp_path, snapshot, state(epoch)) for epoch in (1, 2, 3)]
     checkpoint.keep_only(folders[1])
     assert list(tmp_path.iterdir()) == [folders[1]]
 
@@ -258,7 +260,7 @@ def test_keeping_only_one_removes_its_neighbours(tmp_path):
 def test_metrics_that_are_not_finite_are_not_written(tmp_path):
     bad = CheckpointState(1, "abc", ({"epoch": 1, "val_loss": float("nan")},), {}, {})
     with pytest.raises(ValueError):
-        checkpoint.save_for_resume(tmp_path, new_training(), bad)
+        checkpoint.save_for_resume(tmp_path, take_snapshot(new_training()), bad)
     assert checkpoint.newest_valid(tmp_path, "abc") is None
 
 

@@ -47,6 +47,9 @@ class PretendedRun:
         PretendedRun.trained = max(PretendedRun.trained, self._epoch)
         return metrics(self._epoch)
 
+    def settle(self):
+        return {"checkpoint_write_s": 0.25}
+
     def stop(self):
         pass
 
@@ -122,6 +125,7 @@ def test_a_training_leaves_curves_samples_and_a_table_of_its_time(pretend, tmp_p
         "evaluate",
         "waiting",
     ]
+    assert "  0.2 s of writing checkpoints, while the next epoch was trained\n" in said
     assert "speed       20 images/s, 342 GFLOP/s" in said
     assert "tensorboard --logdir runs/a/tensorboard" in said
 

@@ -16,7 +16,7 @@ from orchestrator.inference.batch_run import (
     _refuse_without_gpu,
 )
 from orchestrator.inference.each_row_once import order_once, probabilities_of
-from orchestrator.inference.predictor import probabilities
+from orchestrator.inference.forward import probabilities
 from orchestrator.training.precision import Precision
 
 WANTED = np.array([2, 5, 9, 11])

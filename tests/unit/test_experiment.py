@@ -39,11 +39,12 @@ def mistake(**values) -> str:
         ),
         (
             {"optimizer__name": "timm"},
-            "optimizer.name: must be one of sgd, adam, adamw, rmsprop, timm:<name>; got 'timm'",
+            "optimizer.name: must be one of sgd, adam, adamw, rmsprop, timm:<name>; got 'timm'. "
+            "Did you mean 'timm:lamb'?",
         ),
         ({"optimizer__name": "timm:La mb"}, "optimizer.name: must match ^timm:[a-z0-9]+$"),
         ({"optimizer__name": "timm:lookahead_sgd"}, "optimizer.name: must match"),
-        ({"optimizer__name": "other:lamb"}, "optimizer.name: must be one of"),
+        ({"optimizer__name": "tim:lamb"}, "timm:<name>; got 'tim:lamb'. Did you mean 'timm:lamb'?"),
         ({"optimizer__name": "timm:lamb", "optimizer__lr": 0}, "optimizer.lr: must be > 0; got 0"),
         (
             {"optimizer__name": "timm:lamb", "optimizer__momentum": 0.9},

@@ -21,7 +21,7 @@ def key(dataset: str = DATASET, **values) -> str:
 
 def trial(number: int, lineage: str, epochs: int, patience: int = 0) -> Trial:
     of = experiment(epochs=epochs, early_stop=patience)
-    return Trial(number, {"epochs": epochs}, of, lineage)
+    return Trial(number, {"epochs": epochs}, of, lineage, number)
 
 
 def state_of(*trials: Trial) -> StudyState:
@@ -227,7 +227,7 @@ def test_a_running_leg_answers_only_trials_that_ask_for_no_more_than_its_own(lat
 
 def test_no_weights_are_kept_for_trials_that_a_cosine_lineage_cannot_have():
     state = StudyState((1, 3, 5))
-    state.add_trial(Trial(0, {}, experiment(epochs=5, schedule="cosine"), "a"))
+    state.add_trial(Trial(0, {}, experiment(epochs=5, schedule="cosine"), "a", 0))
     assert state.next_leg().milestones == (5,)
 
 
@@ -241,3 +241,19 @@ def test_legs_cover_what_open_trials_want_exactly_once(wanted):
     longest = {lineage: max(e for name, e in wanted if name == lineage) for lineage, _ in wanted}
     assert sorted(legs) == sorted((lineage, 0, last) for lineage, last in longest.items())
     assert state.num_waiting() == 0
+
+
+def test_weights_are_kept_where_a_trial_that_is_yet_to_be_proposed_may_lose_its_patience():
+    state = StudyState((4, 9), patience=(0, 2, 3))
+    state.add_trial(trial(0, "a", 4))
+    leg = state.next_leg()
+    assert leg.ends == ((4, 0),)
+    assert leg.may_end == ((9, 2), (9, 3))
+
+
+def test_a_lineage_goes_on_in_the_precision_that_it_began_with():
+    state = StudyState((1,))
+    state.add_trial(trial(0, "a", 4))
+    assert state._leg("a").experiment["precision"] == "auto"
+    state.add_epoch("a", 1, {"val_macro_f1": 0.5, "precision": "bf16"})
+    assert state._leg("a").experiment["precision"] == "bf16"

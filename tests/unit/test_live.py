@@ -176,3 +176,14 @@ def test_without_a_winner_the_last_lines_say_so():
 def test_the_last_lines_are_single_lines_whatever_the_study_holds():
     for line in closing_lines(hostile(), Path("r"), ""):
         assert line.isprintable()
+
+
+def test_the_log_of_a_job_names_no_home_folder():
+    records = [head(), trial(0, "l"), epoch("l", 1, 0.5)]
+    stream = io.StringIO()
+    with LiveBoard(stream) as board:
+        board.update(fold(records), {})
+        view = fold([*records, end(0, 1, "failed", "lost /home/ada/x")])
+        board.update(view, {})
+    assert "lost ~/x" in stream.getvalue()
+    assert "lost ~/x" in "\n".join(closing_lines(view, Path("r"), ""))

@@ -6,7 +6,13 @@ import torch
 from torch import nn
 
 from orchestrator.ingest.shard import Shard, epoch_batches
-from orchestrator.training.loss import BETA, Loss, class_counts, class_weights
+from orchestrator.training.loss import (
+    BETA,
+    Loss,
+    class_counts,
+    class_weights,
+    importance_weights,
+)
 
 CPU = torch.device("cpu")
 COUNTS = np.array([10, 500, 20_000])
@@ -80,3 +86,10 @@ def test_without_weights_they_are_the_sizes_of_the_batches():
 
 def test_rows_are_counted_by_class_absent_ones_too():
     assert class_counts(shard(torch.tensor([2, 0, 2])), 4).tolist() == [1, 0, 2, 0]
+
+
+def test_importance_weights_make_the_classes_count_as_in_the_target():
+    counts = np.array([60, 30, 10])
+    weights = importance_weights([0.2, 0.3, 0.5], counts)
+    assert counts * weights / counts.sum() == pytest.approx([0.2, 0.3, 0.5])
+    assert importance_weights([0.5, 0.5, 0.0], np.array([4, 0, 4])).tolist() == [1.0, 0.0, 0.0]

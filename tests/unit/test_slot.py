@@ -67,3 +67,12 @@ def test_a_leg_goes_on_until_each_of_its_trials_has_ended(ends, last):
 
 def test_patience_counts_the_epochs_that_were_known_before():
     assert [result["epoch"] for result in steps(SCORES, (9, 2), known=3)] == [4]
+
+
+def test_weights_are_kept_for_trials_to_come_but_the_leg_does_not_go_on_for_them():
+    leg = Leg("a", to_dict(Experiment()), 0, (), 3, ((3, 0),), (3,), may_end=((9, 1),))
+    slot = Slot.__new__(Slot)
+    slot._run = Run(SCORES)
+    slot.reset_config(leg_config(leg, Path("study")))
+    assert slot._run.task.ends == ((3, 0), (9, 1))
+    assert [slot.step()["done"] for _ in range(3)] == [False, False, True]

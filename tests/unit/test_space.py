@@ -148,3 +148,15 @@ def test_all_numbers_of_epochs_that_a_trial_can_ask_for_are_known(content, choic
 def test_values_keep_their_types():
     kept = space(kind="grid", axes={"x": [1, 1.5, True, "1"]}).axes["x"]
     assert [type(value) for value in kept] == [int, float, bool, str]
+
+
+@pytest.mark.parametrize(
+    ("axes", "choices"),
+    [
+        ({"seed": [1]}, (7,)),
+        ({"early_stop": [3, 0]}, (0, 3)),
+        ({"early_stop": {"low": 2, "high": 6, "step": 2}}, (2, 4, 6)),
+    ],
+)
+def test_it_says_how_much_patience_its_trials_can_have(axes, choices):
+    assert space(kind="random", trials=2, axes=axes).patience_choices(7) == choices

@@ -1,5 +1,6 @@
 """A run that is kept up: which epochs are handed out, whatever a checkpoint says."""
 
+from orchestrator.config.errors import SlotError
 from orchestrator.training import steady_run
 from orchestrator.training.steady_run import SteadyRun, Task
 
@@ -7,14 +8,22 @@ from orchestrator.training.steady_run import SteadyRun, Task
 class Run:
     """Stands for warm workers whose newest checkpoint is that of `epoch`."""
 
-    def __init__(self, epoch: int) -> None:
-        self.epoch = epoch
+    def __init__(self, epoch: int, dies_at: int = 0, grows_at: int = -1) -> None:
+        self.epoch, self.dies_at, self.grows_at, self.asked = epoch, dies_at, grows_at, []
 
     def ask(self, command):
+        self.asked.append(command["kind"])
         if command["kind"] == "begin":
             return {"kind": "begun", "history": [{"epoch": n + 1} for n in range(self.epoch)]}
+        if command["kind"] == "settle":
+            return {"kind": "settled", "epoch": self.epoch}
+        if self.dies_at == self.epoch + 1:
+            raise SlotError("slot: died", retryable=True)
         self.epoch += 1
         return {"kind": "epoch", "metrics": {"epoch": self.epoch}}
+
+    def could_grow(self) -> bool:
+        return self.grows_at == self.epoch
 
     def wait_ready(self) -> None:
         pass
@@ -41,3 +50,36 @@ def test_epochs_follow_each_other_from_the_newest_checkpoint(monkeypatch):
 
 def test_no_epoch_is_handed_out_twice_where_the_newest_checkpoint_was_damaged(monkeypatch):
     assert epochs(Run(4), 5, 2, monkeypatch) == [6, 7]
+
+
+def runs(monkeypatch, *several: Run, restarts: int = 0) -> SteadyRun:
+    """One run after another, each of which dies."""
+    made = iter(several)
+    monkeypatch.setattr(steady_run, "WarmRun", lambda *_: next(made))
+    steady = SteadyRun("any", None, {}, restarts)
+    steady.take(task(), known_epoch=0)
+    return steady
+
+
+def test_an_epoch_whose_checkpoint_died_with_its_process_is_not_handed_out_again(monkeypatch):
+    steady = runs(monkeypatch, Run(0, dies_at=3), Run(1), restarts=1)
+    assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
+
+
+def test_settling_trains_once_more_what_was_handed_out_and_lost(monkeypatch):
+    class Dying(Run):
+        def ask(self, command):
+            if command["kind"] == "settle":
+                raise SlotError("slot: died", retryable=True)
+            return super().ask(command)
+
+    steady = runs(monkeypatch, Dying(0), Run(1), restarts=1)
+    assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
+    assert steady.settle() == {"kind": "settled", "epoch": 3}
+
+
+def test_where_lost_workers_fit_again_a_new_run_goes_on_from_what_was_saved(monkeypatch):
+    reduced = Run(0, grows_at=2)
+    steady = runs(monkeypatch, reduced, Run(2))
+    assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
+    assert reduced.asked == ["begin", "epoch", "epoch", "settle"]

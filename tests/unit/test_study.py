@@ -8,17 +8,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import fake_study
+import numpy as np
 import pytest
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Space
+from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
 from orchestrator.training.early_stop import last_epoch
+from orchestrator.training.group_counts import encode, keep
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.seeds import Repeats, by_configuration
 from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
 
 GRID = {
@@ -149,9 +153,12 @@ class Driver:
         state = StudyState(self.space.epochs_choices(2))
         reopened = resume(past, state, resolver.trial)
         whole = whole_paths(self.space, resolver)
-        proposals = Proposals(self.space, seed=0, whole=whole, past=past_trials(past))
+        known = past_trials(past)
+        configurations = by_configuration(known, self.space, 0)
+        proposals = Proposals(self.space, seed=0, whole=whole, past=configurations)
+        repeats = Repeats(proposals, self.space, 0, known)
         study = Study(
-            self.folder, ledger, state, proposals, resolver.trial, self._on_record, self.num_slots
+            self.folder, ledger, state, repeats, resolver.trial, self._on_record, self.num_slots
         )
         study.reopen(reopened)
         if self.space.num_listed():
@@ -489,10 +496,25 @@ def test_the_weights_of_a_milestone_are_pointed_at_where_they_lie(tmp_path):
     assert {end["checkpoint"] for end in records(tmp_path / "first", "end")} == {""}
     lineage = lineages_by_longest(tmp_path / "first")[0]
     weights = f"lineages/{lineage}/milestones/epoch-0003"
-    (tmp_path / "second" / weights).mkdir(parents=True)
+    for name, marker in (("cut short", "model.safetensors"), ("whole", MARKER)):
+        (tmp_path / name / weights).mkdir(parents=True)
+        (tmp_path / name / weights / marker).touch()
+        Driver(space(GRID), tmp_path / name, World()).run()
+        found = {end["checkpoint"] for end in records(tmp_path / name, "end")}
+        assert found == ({"", weights} if marker == MARKER else {""})
+
+
+def test_counts_of_the_groups_at_a_trials_end_go_into_its_record(tmp_path):
+    Driver(space(GRID), tmp_path / "first", World()).run()
+    lineage, counts = (
+        lineages_by_longest(tmp_path / "first")[0],
+        encode(np.eye(3)[None].astype(int)),
+    )
+    keep(tmp_path / "second" / "lineages" / lineage, 3, counts)
     Driver(space(GRID), tmp_path / "second", World()).run()
-    found = {end["checkpoint"] for end in records(tmp_path / "second", "end")}
-    assert found == {"", weights}
+    found = [end["val_groups"] for end in records(tmp_path / "second", "end")]
+    assert found.count(counts) == 1
+    assert found.count(None) == len(found) - 1
 
 
 def test_a_ledger_of_another_experiment_is_refused(tmp_path):

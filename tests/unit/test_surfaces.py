@@ -1,11 +1,14 @@
 import json
 import threading
+import unicodedata
 
 from orchestrator.dashboard import surfaces
+from orchestrator.dashboard.snapshot import shown
 from orchestrator.dashboard.surfaces import log_text, shown_in_ray, status_message, submitted_job
+from orchestrator.results.leaderboard_tables import text_table
 from orchestrator.results.study_fold import fold
 from orchestrator.tuning.ledger import LEDGER
-from tests.unit.fake_study import end, epoch, head, mixed, scored, trial
+from tests.unit.fake_study import end, epoch, head, hostile, mixed, scored, trial
 
 
 def test_columns_of_the_log_are_held_apart_by_no_break_spaces():
@@ -19,6 +22,16 @@ def test_the_log_names_no_home_folder():
     records = [head(), trial(0, "l"), epoch("l", 1, 0.5)]
     text = log_text(fold([*records, end(0, 1, "failed", "lost /home/ada/x")]))
     assert "lost ~/x" in text
+
+
+def test_hostile_words_add_no_lines_to_the_log_and_reach_rays_pages_as_plain_words():
+    view = hostile()
+    lines = log_text(view).splitlines()
+    assert len(lines) == len(text_table(view, per_class=True).split("\n")) - 1 == 12
+    for text in (log_text(view), status_message(view), shown(view.name)):
+        assert not any(unicodedata.category(c) in ("Cf", "Cs", "Co") for c in text)
+        assert "\x1b" not in text
+    assert "\n" not in status_message(view)
 
 
 def test_the_status_of_a_job_says_how_far_it_is_and_who_leads():
@@ -43,11 +56,11 @@ def test_a_driver_of_no_job_knows_none(monkeypatch):
 
 def only_logs(monkeypatch, *others):
     """Leaves out what needs a running Ray."""
-    monkeypatch.setattr(surfaces, "_Gauges", lambda study: others[0] if others else _nothing)
+    monkeypatch.setattr(surfaces, "StudyMetrics", lambda study: others[0] if others else _nothing)
     monkeypatch.setattr(surfaces, "_JobStatus", lambda study: _nothing)
 
 
-def _nothing(view):
+def _nothing(view, slots):
     pass
 
 
@@ -74,7 +87,7 @@ def test_a_node_without_session_logs_gets_none(tmp_path, monkeypatch):
 def test_what_fails_once_is_left_alone_and_holds_up_nothing_else(tmp_path, monkeypatch):
     calls, written = [], threading.Event()
 
-    def broken(view):
+    def broken(view, slots):
         calls.append(view)
         raise AttributeError("a private interface of Ray that is gone")
 
@@ -106,5 +119,5 @@ def test_a_status_that_could_not_be_put_is_tried_again(monkeypatch):
     monkeypatch.setattr(surfaces, "_put_status", put_status)
     show, view = surfaces._JobStatus("s"), fold(mixed())
     for _ in range(3):
-        show(view)
+        show(view, {})
     assert put == [("j1", status_message(view), "0")] * 2

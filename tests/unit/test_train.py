@@ -1,5 +1,7 @@
 """The command `train` without Ray: when it ends, what it says, and which run folders it goes on with."""
 
+import signal
+
 import pytest
 import yaml
 
@@ -80,13 +82,42 @@ def test_parameters_and_row_weights_are_said(tmp_path, capsys):
 
 def closing(of: Experiment, num_epochs: int, tmp_path) -> str:
     history = [{"epoch": n, "val_macro_f1": s} for n, s in enumerate(SCORES[:num_epochs], 1)]
-    return "\n".join(train._closing(tmp_path / "run", of, history))
+    return "\n".join(train._closing(tmp_path / "run", of, history, again="the very same"))
 
 
 def test_a_training_that_stopped_early_says_so_and_how_to_go_on(tmp_path):
     said = closing(experiment(epochs=6, early_stop=2), 4, tmp_path)
     assert "stopped     after epoch 4 of 6: no better validation macro-F1 for 2 epochs" in said
     assert "name=run early_stop=0 --epochs 14" in said
+
+
+@pytest.mark.parametrize("epochs", [5, 6])
+def test_patience_is_no_reason_for_an_end_that_an_earlier_command_chose(epochs, tmp_path):
+    said = closing(experiment(epochs=epochs, early_stop=1), 5, tmp_path)
+    assert ("stopped" in said) == (epochs > 5), "all that was asked for is there, or it is not"
+    if epochs > 5:
+        assert (
+            "stopped     at epoch 5 of 6, which an earlier command trained: after epoch 3" in said
+        )
+
+
+def test_a_training_that_was_interrupted_says_where_and_that_the_same_command_goes_on(tmp_path):
+    said = closing(experiment(epochs=6), 4, tmp_path)
+    assert "stopped     after epoch 4 of 6, as asked" in said
+    assert said.endswith("next        the very same")
+
+
+def test_ctrl_c_ends_it_with_the_epoch_at_work(tmp_path, capfd):
+    class Interrupted(Steady):
+        def next_epoch(self) -> dict:
+            metrics = super().next_epoch()
+            if metrics["epoch"] == 4:
+                signal.raise_signal(signal.SIGINT)
+            return metrics
+
+    assert trained(Interrupted(2), tmp_path, epochs=6) == SCORES[:4]
+    assert "stopping: what is begun ends first" in capfd.readouterr().err
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
 
 
 def test_what_is_next_after_cosine_is_a_training_of_its_own(tmp_path):

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
-from orchestrator.training import worker
+from orchestrator.training import group_counts, precision, worker
+from orchestrator.training.checkpoint import read_state
 
 NUM_CLASSES, IMAGE_PX = 3, 32
 SMALL = {"model.name": "main", "model.width": 0.125, "precision": "fp32", "batch_size": 16}
@@ -32,7 +34,11 @@ def rows(labels: list[int]) -> Shard:
 
 @pytest.fixture
 def held() -> worker._Held:
-    settings = {"image_shape": (IMAGE_PX, IMAGE_PX, 3), "num_classes": NUM_CLASSES}
+    settings = {
+        "image_shape": (IMAGE_PX, IMAGE_PX, 3),
+        "num_classes": NUM_CLASSES,
+        "dataset": {"name": "made up"},
+    }
     shards = {"train": rows([0, 0, 0, 1, 1, 2]), "validation": rows([0, 1, 2])}
     return worker._Held(settings, torch.device("cpu"), shards)
 
@@ -97,6 +103,131 @@ def test_weights_are_kept_where_patience_ends_a_trial_and_nowhere_else(held, tmp
         assert kept(tmp_path) == expected
 
 
+class LateWriter:
+    """In place of the writer's thread: what it was given is written when it is waited for."""
+
+    def __init__(self) -> None:
+        self.late = None
+
+    def start(self, write, folder) -> None:
+        assert self.late is None
+        self.late = write
+
+    def wait(self) -> None:
+        late, self.late = self.late, None
+        if late:
+            late()
+
+    def read_seconds(self) -> float:
+        return 0.0
+
+
+def resume_points(folder) -> list[str]:
+    return sorted(path.name for path in (folder / "last").glob("*/state.json"))
+
+
+def test_an_epoch_is_reported_before_it_is_written_and_written_before_the_next_snapshot(
+    held, tmp_path
+):
+    held.writer = LateWriter()
+    begin(held, tmp_path)
+    assert epoch(held)["epoch"] == 1
+    assert not (tmp_path / "last").exists()
+    assert epoch(held)["epoch"] == 2
+    assert [path.parts[-2] for path in (tmp_path / "last").glob("*/state.json")] == ["epoch-0001"]
+    answer = worker._carry_out({"kind": "settle"}, held)
+    assert answer["kind"] == "settled"
+    assert len(resume_points(tmp_path)) == 2
+
+
+def test_what_is_written_late_is_the_epoch_it_was(held, tmp_path):
+    held.writer = LateWriter()
+    begin(held, tmp_path)
+    first = epoch(held)
+    before = {k: v.clone() for k, v in held.lineage.training.model.state_dict().items()}
+    late, held.writer = (
+        held.writer,
+        LateWriter(),
+    )  # the next epoch is over before this one is written
+    epoch(held)
+    late.wait()
+    folder = tmp_path / "last" / "epoch-0001"
+    saved = load_file(folder / "model.safetensors")
+    assert all(torch.equal(saved[name], tensor) for name, tensor in before.items())
+    (said,) = read_state(folder).history
+    assert said["val_loss"] == first["val_loss"]
+    assert not torch.equal(
+        saved["classifier.weight"], held.lineage.training.model.classifier.weight
+    )
+
+
+def test_weights_that_a_leaderboard_will_name_are_written_before_their_epoch_is_reported(
+    held, tmp_path
+):
+    held.writer = LateWriter()
+    begin(held, tmp_path, milestones=(1,))
+    epoch(held)
+    assert (tmp_path / "milestones" / "epoch-0001" / "state.json").is_file()
+    assert resume_points(tmp_path), "the resume point of that epoch is there too"
+
+
+@pytest.mark.parametrize("kind", ["settle", "epoch"])
+def test_an_epoch_that_cannot_be_written_is_an_answer_to_the_next_command(kind, held, tmp_path):
+    (tmp_path / "last").write_text("no folder")
+    begin(held, tmp_path)
+    assert epoch(held)["epoch"] == 1
+    answer = worker._carry_out({"kind": kind}, held)
+    assert answer["kind"] == "failed"
+    assert answer["error"].startswith(f"checkpoint: must be written to {tmp_path}; got: ")
+    assert not answer["final"]
+
+
+def test_the_next_lineage_is_told_what_went_wrong_with_the_last_write(held, tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "last").write_text("no folder")
+    begin(held, tmp_path / "one")
+    epoch(held)
+    answer = begin(held, tmp_path / "two")
+    assert (answer["kind"], answer["final"]) == ("failed", False)
+    assert "one; got: " in answer["error"]
+    assert begin(held, tmp_path / "two")["kind"] == "begun"
+
+
+def test_a_checkpoint_of_bf16_goes_on_in_bf16_whatever_this_machine_would_choose(
+    held, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(precision, "has_native_bf16", lambda device: True)
+    assert begin(held, tmp_path, precision="auto")["precision"] == "bf16"
+    epoch(held)
+    monkeypatch.setattr(precision, "has_native_bf16", lambda device: False)
+    assert begin(held, tmp_path, precision="auto")["precision"] == "bf16"
+    assert begin(held, tmp_path / "another", precision="auto")["precision"] == "fp32"
+
+
+def normalised() -> torch.nn.Module:
+    layers = [torch.nn.Conv2d(3, 4, IMAGE_PX), torch.nn.BatchNorm2d(4), torch.nn.Flatten()]
+    return torch.nn.Sequential(*layers, torch.nn.Linear(4, NUM_CLASSES))
+
+
+@pytest.mark.parametrize(("batch_size", "kind"), [(5, "failed"), (1, "failed"), (6, "begun")])
+def test_a_single_row_that_batch_norm_cannot_train_on_is_an_answer_and_no_crash(
+    batch_size, kind, held, tmp_path, monkeypatch
+):
+    build = worker.models.build
+    monkeypatch.setattr(
+        worker.models,
+        "build",
+        lambda name, **options: (normalised(), build(name, **options)[1]),
+    )
+    answer = begin(held, tmp_path, batch_size=batch_size)
+    assert answer["kind"] == kind
+    if kind == "failed":
+        assert "batch_size: must leave each worker none or at least two rows" in answer["error"]
+        assert f"batch_size={batch_size}, 6 rows and 1 workers" in answer["error"]
+    else:
+        assert epoch(held)["epoch"] == 1
+
+
 def test_patience_counts_the_epochs_before_a_resume(held, tmp_path, monkeypatch):
     evaluate = worker.evaluate
     monkeypatch.setattr(worker, "evaluate", lambda *about: evaluate(*about) | {"val_macro_f1": 0.5})
@@ -115,3 +246,24 @@ def test_a_resumed_cosine_goes_on_at_the_learning_rate_where_it_was(held, tmp_pa
     epoch(resumed)
     (group,) = resumed.lineage.training.optimizer.param_groups
     assert group["lr"] == pytest.approx((1 + np.cos(np.pi / 4)) / 2)
+
+
+def test_a_network_that_cannot_be_compiled_fails_its_trial_and_no_more(held, tmp_path, monkeypatch):
+    def broken(replica):
+        return torch.compile(replica, backend=lambda graph, inputs: 1 / 0)
+
+    monkeypatch.setattr("orchestrator.training.build.compiled", broken)
+    begin(held, tmp_path, compile=True)
+    answer = worker._carry_out({"kind": "epoch"}, held)
+    assert answer["kind"] == "failed"
+    assert answer["error"].startswith("compile: each worker must be able to compile the network")
+    assert begin(held, tmp_path)["kind"] == "begun"
+
+
+def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_record(held, tmp_path):
+    begin(held, tmp_path, milestones=(2,))
+    assert all("val_groups" not in epoch(held) for _ in range(2))
+    assert group_counts.kept(tmp_path, 1) is None
+    counts = group_counts.decode(group_counts.kept(tmp_path, 2))
+    assert counts.shape == (3, NUM_CLASSES, NUM_CLASSES), "one group a row"
+    assert counts.sum() == 3

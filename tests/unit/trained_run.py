@@ -5,7 +5,6 @@ Imported as `tests.unit.trained_run` by worker processes too, which unpickle `Dy
 
 import os
 from pathlib import Path
-from types import SimpleNamespace
 
 import torch
 import yaml
@@ -16,6 +15,7 @@ from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.training.checkpoint import CheckpointState, save_weights
+from orchestrator.training.snapshot import Snapshot
 from orchestrator.tuning.lineages import lineage_key
 
 SHARPNESS = 50.0
@@ -35,8 +35,21 @@ def small_model(dataset: PreparedDataset) -> nn.Module:
     return network
 
 
-def write_run(folder: Path, dataset: PreparedDataset, **values) -> Path:
-    """A run with a best checkpoint of epoch 2; double underscores in `values` stand for dots."""
+def facts_of(dataset: PreparedDataset) -> dict:
+    """What a checkpoint says of its data set."""
+    return {
+        "name": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "classes": list(dataset.classes),
+        "image_shape": list(dataset.image_shape),
+    }
+
+
+def write_run(folder: Path, dataset: PreparedDataset, *, silent: bool = True, **values) -> Path:
+    """A run with a best checkpoint of epoch 2; double underscores in `values` stand for dots.
+
+    `silent` leaves out what a checkpoint says of its data set, as older ones do.
+    """
     given = {
         "data.path": str(dataset.root),
         "model.name": "main",
@@ -51,9 +64,10 @@ def write_run(folder: Path, dataset: PreparedDataset, **values) -> Path:
         history=({"epoch": 1}, {"epoch": 2}),
         experiment=to_dict(experiment),
         weights={"sha256": ""},
+        dataset=facts_of(dataset) if not silent else {},
     )
-    trained = SimpleNamespace(model=small_model(dataset))
-    save_weights(folder / "checkpoints" / "best", trained, state)
+    snapshot = Snapshot(model=small_model(dataset).state_dict(), optimizer={}, plain={})
+    save_weights(folder / "checkpoints" / "best", snapshot, state)
     (folder / "config.yaml").write_text(yaml.safe_dump(to_dict(experiment)))
     return folder
 

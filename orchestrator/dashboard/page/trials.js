@@ -8,6 +8,8 @@ function columns() {
   head.fields.filter(function (field) { return field.path !== "epochs"; }).forEach(function (field) {
     found.push({ key: "value:" + field.path, name: field.name, number: field.number, path: field.path });
   });
+  if (head.seeds)
+    found.push({ key: "mean", name: "mean over seeds", number: true }, { key: "seed", name: "seed", number: true });
   return found.concat([
     { key: "epoch", name: "epochs", number: true },
     { key: "f1", name: "macro-F1", number: true, high: true },
@@ -20,7 +22,7 @@ function columns() {
 }
 
 function keyOf(row, key, place) {
-  if (key === "place") return place.get(row.trial);
+  if (key === "place" || key === "mean") return place.get(row.trial);
   return key.startsWith("value:") ? row.values[key.slice(6)] : row[key];
 }
 
@@ -42,15 +44,16 @@ function showBoard() {
   byId("none").hidden = rows.size > 0;
   byId("board-box").hidden = !rows.size;
   if (!rows.size) return;
-  var shape = columns(), labels = new Map(head.order);
+  var shape = columns(), labels = new Map(head.order), means = new Map();
+  head.order.forEach(function (entry) { means.set(entry[0], entry[2]); });
   showHead(shape);
   var list = sorted(), body = byId("board").tBodies[0];
   var wanted = showAll ? list : list.slice(0, FIRST_ROWS), kept = new Map();
   wanted.forEach(function (row, i) {
     var label = labels.get(row.trial), known = lines.get(row.trial);
-    var key = shape.length + label + picked.has(row.trial) + head.fields.map(function (f) { return f.path; });
+    var mean = means.get(row.trial), key = shape.length + label + mean + picked.has(row.trial) + head.fields.map(function (f) { return f.path; });
     if (!known || known.row !== row || known.key !== key)
-      known = { row: row, key: key, line: lineOf(row, label, shape) };
+      known = { row: row, key: key, line: lineOf(row, label, mean, shape) };
     kept.set(row.trial, known);
     // Only what moved is moved, so that the focus stays where it is.
     if (body.rows[i] !== known.line) body.insertBefore(known.line, body.rows[i] || null);
@@ -88,12 +91,13 @@ function showHead(shape) {
   }
 }
 
-function lineOf(row, label, shape) {
+function lineOf(row, label, mean, shape) {
   var line = element("tr", undefined, (label.startsWith("1") && !/\d/.test(label[1] || "") ? "best " : "") + row.state);
   shape.forEach(function (column) {
     var cell = element(column.key === "trial" ? "th" : "td", undefined, column.number ? "number" : "");
     if (column.key === "trial") { cell.scope = "row"; cell.append(pickButton(row)); }
     else if (column.key === "place") cell.textContent = label;
+    else if (column.key === "mean") cell.textContent = mean || "–";
     else if (column.path !== undefined) cell.textContent = valueText(row.values[column.path]);
     else cell.textContent = cellText(row, column.key);
     line.append(cell);
@@ -105,6 +109,7 @@ function lineOf(row, label, shape) {
 function cellText(row, key) {
   if (key === "epoch") return row.state === "finished" && !row.early ? String(row.epochs) : row.epoch + "/" + row.epochs;
   if (key === "f1") return figure(row.f1, 3) + (row.low === null ? "" : " [" + figure(row.low, 3) + ", " + figure(row.high, 3) + "]");
+  if (key === "seed") return String(row.seed);
   if (key === "images_per_s") return figure(row.images_per_s, 0);
   if (key === "seconds") return row.seconds ? duration(row.seconds) : "–";
   if (key === "state") return row.state + (row.early ? " early" : "") + (row.shared ? ", shared" : "");

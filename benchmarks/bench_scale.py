@@ -1,0 +1,221 @@
+"""Question: what does the driver spend on each trial as a study grows, in time and in memory?
+
+A calibrated fake worker in virtual seconds (`virtual_slots`): 8 nodes of 8 slots, 20 epochs a trial,
+and the real planner, study, ledger (fsync included), screen and page. What is measured is the
+driver's own processor time and peak memory; each size runs in a process of its own.
+
+    plan     proposing and announcing all trials
+    train    ledger, state, end of trials, plain lines of the screen: per report
+    page     taking all records into the dashboard's feed, then one picture
+    ranks    leaderboard.{txt,csv,json} and ties with the winner, at the end
+    resume   reading the ledger and taking the study up again
+
+Usage: python -m benchmarks.bench_scale [NUM_TRIALS ...]      (default 100 1000 10000)
+       python -m benchmarks.bench_scale day                   a day of 8 nodes, one dies every 10 min
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import describe
+from benchmarks.virtual_slots import Cluster, Pace, drawn_figures, utilisation
+from orchestrator.config.space import Space
+from orchestrator.config.validate import validate
+from orchestrator.dashboard.snapshot import StudyFeed
+from orchestrator.results.leaderboard_tables import csv_table, json_document, text_table
+from orchestrator.results.live import LiveBoard
+from orchestrator.results.study_fold import fold
+from orchestrator.results.study_screen import StudyScreen
+from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
+from orchestrator.tuning.lineages import StudyState
+from orchestrator.tuning.plan import Resolver, whole_paths
+from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.seeds import Repeats, by_configuration
+from orchestrator.tuning.study import Study, past_trials, resume
+
+NUM_NODES, SLOTS_PER_NODE, EPOCHS = 8, 8, 20
+DAY_S, LONG_EPOCH_S, NODE_DIES_EVERY_S = 24 * 3600.0, 120.0, 600.0
+GPUS_PER_NODE = 2
+"""Slots of a node of the day."""
+SIZES = (100, 1_000, 10_000)
+
+
+def main(words: list[str]) -> None:
+    """Runs each size in a process of its own and prints the table."""
+    if words[:1] == ["one"]:
+        print(json.dumps(measure(int(words[1]))))
+        return
+    print(f"\n{describe()}\n")
+    if words == ["day"]:
+        day()
+        return
+    rows = [_in_a_process(int(word)) for word in words or map(str, SIZES)]
+    print(
+        f"{NUM_NODES} nodes x {SLOTS_PER_NODE} slots, {EPOCHS} epochs a trial; driver's CPU time\n"
+    )
+    names = ["plan ms/trial", "train ms/report", "page ms/report", "ranks s", "resume s", "peak MB"]
+    names += ["ledger MB", "utilisation"]
+    print("| trials | reports | " + " | ".join(names) + " |")
+    print("|" + "---|" * (len(names) + 2))
+    for row in rows:
+        cells = [f"{row[name]:.3g}" if row[name] < 100 else f"{row[name]:.0f}" for name in names]
+        print(f"| {row['trials']:,} | {row['reports']:,} | " + " | ".join(cells) + " |")
+
+
+def measure(num_trials: int) -> dict[str, float]:
+    """Everything about a study of so many trials."""
+    folder = _folder()
+    space, clock = _space(num_trials), _Clock()
+    cluster = Cluster(NUM_NODES, SLOTS_PER_NODE, drawn_figures())
+    with Ledger(folder) as ledger, LiveBoard(io.StringIO()) as board:
+        screen = _screen(board)
+        screen.begin([], ledger.append(_head()))
+        study = take_up(space, folder, ledger, screen, [])
+        study.open_all()
+        plan_s = clock.lap()
+        slots = cluster.run(study)
+        train_s = clock.lap()
+    records = list(read_records(folder / LEDGER))
+    clock.lap()
+    feed = StudyFeed()
+    feed.add(records)
+    feed.snapshot()
+    page_s = clock.lap()
+    view = fold(records)
+    for write in (text_table, csv_table, json_document):
+        write(view)
+    ranks_s = clock.lap()
+    with Ledger(folder) as ledger, LiveBoard(io.StringIO()) as board:
+        again = take_up(space, folder, ledger, _screen(board), list(read_records(folder / LEDGER)))
+        assert again.complete()
+    resume_s = clock.lap()
+    ledger_mb = (folder / LEDGER).stat().st_size / 1e6
+    shutil.rmtree(folder)
+    return {
+        "trials": num_trials,
+        "reports": cluster.trained,
+        "plan ms/trial": 1000 * plan_s / num_trials,
+        "train ms/report": 1000 * train_s / cluster.trained,
+        "page ms/report": 1000 * page_s / cluster.trained,
+        "ranks s": ranks_s,
+        "resume s": resume_s,
+        "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "ledger MB": ledger_mb,
+        "utilisation": utilisation(slots, cluster.now_s),
+    }
+
+
+def day() -> None:
+    """A day of epochs of 2 min; every 10 minutes a node dies, its slots start anew 140 s later."""
+    per_slot = DAY_S / (EPOCHS * LONG_EPOCH_S)
+    num_trials = int(NUM_NODES * GPUS_PER_NODE * per_slot)
+    folder = _folder()
+    print(
+        "| nodes die | trials finished | epochs | epochs lost midway | deaths | hours | utilisation |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for name, every_s in (("never", 0.0), ("every 10 min", NODE_DIES_EVERY_S)):
+        cluster = Cluster(
+            NUM_NODES,
+            GPUS_PER_NODE,
+            drawn_figures(),
+            Pace(epoch_s=LONG_EPOCH_S),
+            node_dies_every_s=every_s,
+        )
+        with Ledger(folder / name) as ledger, LiveBoard(io.StringIO()) as board:
+            screen = _screen(board)
+            screen.begin([], ledger.append(_head()))
+            study = take_up(_space(num_trials), folder / name, ledger, screen, [])
+            study.open_all()
+            slots = cluster.run(study)
+        finished = fold(read_records(folder / name / LEDGER)).count("finished")
+        assert finished == num_trials, "a study of a day must finish whole"
+        share = utilisation(slots, cluster.now_s)
+        print(
+            f"| {name} | {finished:,} of {num_trials:,} | {cluster.trained:,} | {cluster.lost:,} | "
+            f"{cluster.deaths} | {cluster.now_s / 3600:.1f} | {share:.1%} |",
+            flush=True,
+        )
+    shutil.rmtree(folder)
+
+
+def take_up(
+    space: Space, folder: Path, ledger: Ledger, screen: StudyScreen, records: list[dict[str, Any]]
+) -> Study:
+    """As `ablate` does."""
+    resolver, state = Resolver("mine", {}, "d" * 64), StudyState(())
+    resume(records, state, resolver.trial)
+    past = past_trials(records)
+    whole = whole_paths(space, resolver)
+    proposals = Proposals(space, seed=0, whole=whole, past=by_configuration(past, space, 0))
+    repeats = Repeats(proposals, space, 0, past)
+    num_slots = NUM_NODES * SLOTS_PER_NODE
+    return Study(folder, ledger, state, repeats, resolver.trial, screen.show, num_slots)
+
+
+def _folder() -> Path:
+    """In memory where that can be: a disk's waits for each fsync are not the driver's work."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="bench-", dir=memory if memory.is_dir() else None))
+
+
+class _Clock:
+    """The driver's own processor time: other work on the machine does not count."""
+
+    def __init__(self) -> None:
+        self._last = time.process_time()
+
+    def lap(self) -> float:
+        """Seconds since the last one."""
+        now = time.process_time()
+        seconds, self._last = now - self._last, now
+        return seconds
+
+
+class _NoPictures:
+    """In place of TensorBoard, whose files a thread writes when it comes to it."""
+
+    def show(self, view: object) -> None:
+        """Nothing."""
+
+    def show_samples(self, name: str, draw: object) -> None:
+        """Nothing."""
+
+
+def _screen(board: LiveBoard) -> StudyScreen:
+    nothing: Any = _NoPictures()
+    samples: Any = type("NoSamples", (), {"show": lambda *_: None})()
+    return StudyScreen(board, nothing, samples, lambda _: nothing)
+
+
+def _space(num_trials: int) -> Space:
+    """A grid of as many learning rates as it takes, for each of ten weight decays."""
+    rates = [round(1e-5 * (1 + n), 9) for n in range(num_trials // 10)]
+    axes = {"optimizer.lr": rates, "model.dropout": [n / 20 for n in range(10)]}
+    base = {"question": "?", "kind": "grid", "base": {"epochs": EPOCHS}}
+    return validate(Space, ("a benchmark", {**base, "axes": axes}))
+
+
+def _head() -> dict[str, Any]:
+    dataset = {"name": "drawn", "protocol": "group", "classes": list("abcdef"), "counts": {}}
+    return {"record": "study", "version": 1, "study": "s", "space": {}, "dataset": dataset}
+
+
+def _in_a_process(num_trials: int) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.bench_scale", "one", str(num_trials)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

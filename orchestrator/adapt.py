@@ -1,0 +1,201 @@
+"""The command `adapt`: remedies for production, each measured before and after.
+
+    part production -> estimate its priors -> train each remedy -> measure all on held-out groups
+      -> write -> say which helped
+
+Production is parted by whole groups; what measures is never learned from, and is not even in the
+sets that are trained on. Each training goes on from the checkpoint's weights and ends after a
+fixed number of epochs: no remedy is chosen by what it is measured with. The same command again
+goes on where it was. Leaves adapt.json, adapt.md, adapt.html, gains.png and a run folder a
+remedy. DRIVER.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cluster import connect
+from orchestrator.config.command_line import parse, run
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.production import AdaptConfig
+from orchestrator.config.storage import as_typed, exclusive, write_json
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from orchestrator.adaptation_job import Adaptation
+    from orchestrator.ingest.dataset import PreparedDataset
+    from orchestrator.ingest.merging import Pixels
+    from orchestrator.measured_remedies import Corrections
+    from orchestrator.results.adaptation_report import Outcome
+
+COMMAND = "python -m orchestrator.adapt"
+DESCRIPTION = (
+    "Tries remedies for a production set that has shifted and says which helped, measured on "
+    "held-out groups of it: prior correction, more data, named classes, balancing, weights."
+)
+EXAMPLES = (
+    f"{COMMAND} checkpoint=runs/main-1a2b3c4d5e6f production=prepared/production",
+    f"{COMMAND} checkpoint=runs/main-1a2b3c4d5e6f production=prepared/production since=12000 "
+    "epochs=5 remedies=[since,more_data,old_data]",
+)
+IDENTITY = "identity.json"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    config = parse(AdaptConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    from orchestrator.adaptation_job import checked_adaptation, facts  # torch: seconds
+
+    adaptation = checked_adaptation(config)
+    print(*facts(adaptation), "", sep="\n", flush=True)
+    with exclusive(adaptation.out, "out"):
+        if _finished(adaptation):
+            print(f"{as_typed(adaptation.out)} is finished already; nothing to do.\n")
+            print((adaptation.out / "adapt.md").read_text())
+            return 0
+        with connect(config.address):
+            outcome = _adapt(adaptation, shlex.join([*COMMAND.split(), *argv]))
+        _write(adaptation, outcome)
+    return 0
+
+
+def _finished(adaptation: Adaptation) -> bool:
+    """Whether all was measured already.
+
+    Raises:
+        ConfigError: the folder holds another adaptation.
+    """
+    from orchestrator.adaptation_job import identity
+    from orchestrator.results.adaptation_report import SUMMARY
+
+    known, wanted = adaptation.out / IDENTITY, identity(adaptation)
+    if known.is_file() and json.loads(known.read_text()) != wanted:
+        raise ConfigError(
+            f"out: must not hold another adaptation; got {adaptation.out}, made from another "
+            "checkpoint, set or setting. Choose another folder with out=FOLDER"
+        )
+    write_json(known, wanted)
+    summary = adaptation.out / SUMMARY
+    if not summary.is_file():
+        return False
+    measured = {one["name"] for one in json.loads(summary.read_text())["remedies"]}
+    return measured == set(adaptation.remedies)
+
+
+def _adapt(adaptation: Adaptation, command: str) -> Outcome:
+    """Estimates, trains, measures."""
+    from orchestrator.adaptation_job import record
+    from orchestrator.measured_remedies import corrections, measure
+
+    found = corrections(adaptation)
+    trainings = _train_all(adaptation, found)
+    networks = {name: network for name, (network, _) in trainings.items()}
+    details = {name: detail for name, (_, detail) in trainings.items()}
+    return measure(adaptation, found, networks, details, record(adaptation, command))
+
+
+def _train_all(
+    adaptation: Adaptation, found: Corrections
+) -> dict[str, tuple[nn.Module, dict[str, Any]]]:
+    """Trains each remedy that trains; one that is trained already is only opened."""
+    trainings = {}
+    pixels: Pixels | None = None
+    for remedy in adaptation.trained:
+        if pixels is None and len(adaptation.rows(remedy).new):
+            pixels = _pixels(adaptation)
+        dataset = _training_set(adaptation, remedy, pixels)
+        trainings[remedy] = _trained(adaptation, remedy, dataset, found)
+    return trainings
+
+
+def _pixels(adaptation: Adaptation) -> Pixels:
+    """The images of all merged sets: the run's own set, and what may be learned of production."""
+    from orchestrator.ingest.merging import gather_pixels
+    from orchestrator.shift.parts import TRAIN, VALIDATION
+
+    sets, rows = adaptation.job.sets, adaptation.parts.rows(TRAIN, VALIDATION)
+    folder = adaptation.out / "data" / "pixels"
+    return gather_pixels(sets.own, sets.measured, rows, sets.class_indices, folder)
+
+
+def _training_set(adaptation: Adaptation, remedy: str, pixels: Pixels | None) -> PreparedDataset:
+    """The run's own set where a remedy learns from nothing else, or a merged one."""
+    from orchestrator.ingest.merging import write_merged
+
+    rows, own = adaptation.rows(remedy), adaptation.job.sets.own
+    if not len(rows.new) or pixels is None:
+        return own
+    name = "more_data" if remedy == "balanced" else remedy  # they learn from the same rows
+    return write_merged(
+        pixels,
+        adaptation.splits(rows),
+        adaptation.job.stored.experiment.data.protocol,
+        name=f"{own.name[:60]}+{adaptation.job.sets.measured.name[:60]} {name}",
+        settings={"rows_of": name, "old_rows": len(rows.old), "new_rows": len(rows.new)},
+        out=adaptation.out / "data" / name,
+    )
+
+
+def _trained(
+    adaptation: Adaptation, remedy: str, dataset: PreparedDataset, found: Corrections
+) -> tuple[nn.Module, dict[str, Any]]:
+    """The network of a remedy after its last epoch, and what was done to get it."""
+    from orchestrator.inference.stored_model import build_network, open_model
+    from orchestrator.training.checkpoint import epoch_folder, newest_valid
+    from orchestrator.tuning.lineages import lineage_key
+
+    experiment = adaptation.experiment(remedy, dataset, found.estimated)
+    folder = adaptation.out / "runs" / remedy
+    key, last = lineage_key(experiment, dataset.fingerprint), folder / "checkpoints" / "last"
+    newest = newest_valid(last, key) if last.is_dir() else None
+    if newest is None or newest[1].epoch < experiment.epochs:
+        _train(adaptation, remedy, dataset, folder, found)
+    stored = open_model(epoch_folder(last, experiment.epochs))
+    own, rows = adaptation.job.sets.own, adaptation.rows(remedy)
+    network = build_network(stored, num_classes=len(own.classes), image_px=own.image_shape[0])
+    epochs = stored.state.history
+    print(
+        f"{remedy:12} {len(rows.old):,} old and {len(rows.new):,} new rows, {experiment.epochs} "
+        f"epochs: training loss {epochs[-1]['train_loss']:.4f}",
+        flush=True,
+    )
+    return network, {
+        "data": {"rows_old": len(rows.old), "rows_new": len(rows.new), "root": str(dataset.root)},
+        "checkpoint": str(stored.folder),
+        "epochs": experiment.epochs,
+    }
+
+
+def _train(
+    adaptation: Adaptation, remedy: str, dataset: PreparedDataset, folder: Path, found: Corrections
+) -> None:
+    """Trains as `train` does; what that says goes into a file beside the run."""
+    from orchestrator.train import train_run
+
+    experiment = adaptation.experiment(remedy, dataset, found.estimated)
+    config = adaptation.train_config(remedy, experiment)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "train.log").open("w") as log, contextlib.redirect_stdout(log):
+        status = train_run(config, experiment, dataset, folder, "the same `adapt` command")
+    if status:  # Ctrl-C; its epochs so far are kept
+        raise KeyboardInterrupt
+
+
+def _write(adaptation: Adaptation, outcome: Outcome) -> None:
+    from orchestrator.results.adaptation_report import markdown, write_adaptation
+
+    write_adaptation(outcome, adaptation.out)
+    print("", markdown(outcome), sep="\n")
+    files = "adapt.html, adapt.md, adapt.json, gains.png, runs"
+    print(f"results      {as_typed(adaptation.out)}  ({files})")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

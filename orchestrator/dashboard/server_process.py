@@ -1,0 +1,124 @@
+"""The process of the server behind the Leaderboard tab, as its parent sees it. DRIVER.
+
+The dashboard sends every request, with the user's token, to the port that it was told at its
+start. So that nobody else can take that port when the server dies, this process keeps it: a
+second socket, bound and never listening. Connections are refused at once then, which the
+dashboard takes for "answer yourself". A server that dies is replaced once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Final
+
+LOOPBACK: Final = "127.0.0.1"
+ROOT: Final = Path(__file__).resolve().parents[2]
+REPLACEMENTS: Final = 1
+"""One that dies again has a reason to."""
+END_TIMEOUT_S: Final = 5.0
+
+
+class ServerProcess:
+    """Serves from its making until `end`."""
+
+    def __init__(self, folder: Path, tickets: tuple[str, ...]) -> None:
+        """Start the server.
+
+        Args:
+            folder: which holds study folders; need not exist yet.
+            tickets: secrets of links that may be used once each; a replacement honours none,
+                as it cannot know which were used.
+
+        Raises:
+            OSError: there is no port, or no process can be started.
+        """
+        self._folder = folder.absolute()
+        self._kept = _bound(0)
+        self._port: int = self._kept.getsockname()[1]
+        self._ended = threading.Event()
+        self._changing = threading.Lock()
+        try:
+            self._process = self._start(tickets)
+        except OSError:
+            self._kept.close()
+            raise
+        self._watcher = threading.Thread(target=self._watch, name="tab-server", daemon=True)
+        self._watcher.start()
+
+    @property
+    def url(self) -> str:
+        """What the dashboard is to ask first."""
+        return f"http://{LOOPBACK}:{self._port}"
+
+    def end(self) -> None:
+        """End the server and give the port back."""
+        with self._changing:
+            self._ended.set()
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.close()
+            self._process.wait(END_TIMEOUT_S)
+        except (OSError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        self._kept.close()
+
+    def _watch(self) -> None:
+        for _ in range(REPLACEMENTS):
+            self._process.wait()
+            with self._changing:
+                if self._ended.is_set():
+                    return
+                try:
+                    self._process = self._start(())
+                except OSError:
+                    return  # the dashboard goes on without the tab
+
+    def _start(self, tickets: tuple[str, ...]) -> subprocess.Popen[str]:
+        """What the process needs to know goes over a pipe, where nobody else reads."""
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        with _bound(self._port) as listening:
+            listening.listen()
+            orders = {
+                "socket": listening.fileno(),
+                "folder": str(self._folder),
+                "tickets": tickets,
+            }
+            process = subprocess.Popen(
+                [sys.executable, "-m", "orchestrator.dashboard.server"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                env={**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": _auth_mode()},
+                pass_fds=[listening.fileno()],
+                start_new_session=True,  # Ctrl-C is for the study; the server ends with the pipe
+                text=True,
+            )
+        # The server's socket is the only one that listens now: when it dies, none does.
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(orders) + "\n")
+        process.stdin.flush()
+        return process
+
+
+def _bound(port: int) -> socket.socket:
+    """A socket on a port that only sockets of the same user can share."""
+    made = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        made.bind((LOOPBACK, port))
+    except OSError:
+        made.close()
+        raise
+    return made
+
+
+def _auth_mode() -> str:
+    """As `cluster.connect` will set it for a Ray that it starts."""
+    return os.environ.get("RAY_AUTH_MODE", "token")

@@ -1,0 +1,156 @@
+"""The command `reproduce`: the whole study, from raw faces to the report, one command a step.
+
+    list the steps -> run those that are not done -> say what was done
+
+Each step is one of our commands and keeps its own state, so that a killed one goes on where it
+was. `steps/<name>.json` says of each with which command it ended how: the same command again runs
+only what is not done, or what stands on a step that had to be run anew. A step that fails does
+not stop those that do without it, and the report is written from what there is. DRIVER.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from orchestrator.config.command_line import INTERRUPTED, parse, run
+from orchestrator.config.reproduction import ReproduceConfig
+from orchestrator.config.storage import as_typed, exclusive, write_json
+from orchestrator.reproduction_steps import Step, steps
+from orchestrator.results.printable import duration
+from orchestrator.results.report_sources import STEPS
+
+COMMAND = "python -m orchestrator.reproduce"
+DESCRIPTION = (
+    "Runs the whole study: prepares, trains main and baseline, ablates, evaluates on test and "
+    "production, diagnoses the shift, adapts, reports. The same command again runs what is not "
+    "done. preset=quick does it in small, without a download."
+)
+EXAMPLES = (
+    COMMAND,
+    f"{COMMAND} --dry-run",
+    f"{COMMAND} preset=full source=AFF_WILD2 production=PRODUCTION weights=vgg_face_dag.pth "
+    "out=/shared/reproduce",
+)
+VERSION = 1
+LAST = "report"
+"""The step that is run whatever failed before it."""
+FAILED = 1
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command; returns its exit status."""
+    config = parse(
+        ReproduceConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
+    )
+    listed = steps(config)
+    folder = Path(config.out).absolute() / STEPS
+    if config.dry_run:
+        for step in listed:
+            print(f"# {step.name}{': done' if _is_done(step, folder) else ''}")
+            print(_shown(step))
+        return 0
+    with exclusive(folder, "out"):
+        return _reproduce(listed, folder)
+
+
+def _reproduce(listed: Sequence[Step], folder: Path) -> int:
+    """Runs what is not done; the exit status is 0 when all of it is."""
+    ran: set[str] = set()
+    failed: dict[str, str] = {}
+    for number, step in enumerate(listed, start=1):
+        place = f"[{number}/{len(listed)}] {step.name}"
+        lost = [name for name in step.needs if name in failed]
+        if lost:
+            failed[step.name] = f"needs {', '.join(lost)}"
+            print(f"{place}: not run, needs {', '.join(lost)}\n", flush=True)
+            continue
+        # The report tells of all the others.
+        is_due = bool(ran) if step.name == LAST else bool(ran.intersection(step.needs))
+        if not is_due and _is_done(step, folder):
+            print(f"{place}: done before", flush=True)
+            continue
+        status = _run(step, place, folder)
+        ran.add(step.name)
+        if status == INTERRUPTED:
+            raise KeyboardInterrupt
+        if status:
+            failed[step.name] = f"exit status {status}"
+    return _closing(listed, failed, folder)
+
+
+def _run(step: Step, place: str, folder: Path) -> int:
+    """Runs a step as a process of its own, and records how it ended; returns its exit status."""
+    print(f"{place}\n{_shown(step)}", flush=True)
+    record = {
+        "version": VERSION,
+        "step": step.name,
+        "command": _shown(step),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    file = _record_file(step, folder)
+    write_json(file, {**record, "done": False, "exit_status": None})
+    started = time.monotonic()
+    status = _ended([sys.executable, "-m", f"orchestrator.{step.command}", *step.words])
+    seconds = time.monotonic() - started
+    outcome = {"done": status == 0, "exit_status": status, "seconds": round(seconds, 1)}
+    write_json(file, {**record, **outcome})
+    words = "done" if status == 0 else f"FAILED with exit status {status}"
+    print(f"{place}: {words} in {duration(seconds)}\n", flush=True)
+    return status
+
+
+def _ended(words: Sequence[str]) -> int:
+    """Waits for a process to end by itself, also after Ctrl-C, which it gets as well."""
+    with subprocess.Popen(words) as process:
+        while process.returncode is None:
+            with suppress(KeyboardInterrupt):
+                process.wait()
+        return process.returncode
+
+
+def _is_done(step: Step, folder: Path) -> bool:
+    """Whether the same command was done before."""
+    record = _read(_record_file(step, folder))
+    return record.get("done") is True and record.get("command") == _shown(step)
+
+
+def _read(file: Path) -> Mapping[str, object]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _record_file(step: Step, folder: Path) -> Path:
+    return folder / f"{step.name}.json"
+
+
+def _shown(step: Step) -> str:
+    return shlex.join(["python", "-m", f"orchestrator.{step.command}", *step.words])
+
+
+def _closing(listed: Sequence[Step], failed: Mapping[str, str], folder: Path) -> int:
+    report = folder.parent / "report" / "report.html"
+    print()
+    if not failed:
+        print(f"all {len(listed)} steps are done")
+    for name, reason in failed.items():
+        print(f"not done     {name}: {reason}")
+    if failed:
+        print("             mend what the output above says, and type the same command again")
+    if report.is_file():
+        print(f"report       {as_typed(report)}")
+    return FAILED if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

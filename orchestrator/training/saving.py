@@ -1,0 +1,95 @@
+"""What is saved of an epoch, and when it must be there.
+
+WORKER (the leader). Milestones and the best weights come before the resume point, so that where
+the newest resume point is, so is all that belongs to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.training.checkpoint import (
+    CheckpointState,
+    keep_only,
+    save_for_resume,
+    save_weights,
+)
+from orchestrator.training.checkpoint_writer import CheckpointWriter
+from orchestrator.training.early_stop import stop_epoch
+from orchestrator.training.epochs import Metrics, Training
+from orchestrator.training.group_counts import Encoded, keep
+from orchestrator.training.snapshot import Snapshot, take_snapshot
+
+LAST = "last"
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """Which weights of a lineage are kept.
+
+    Attributes:
+        folder: where its checkpoints lie.
+        milestones: epochs whose weights are kept.
+        ends: (epochs, patience): weights are also kept where patience ends such a trial.
+        keep_best: whether the weights of the best epoch so far are kept.
+    """
+
+    folder: Path
+    milestones: frozenset[int]
+    ends: tuple[tuple[int, int], ...]
+    keep_best: bool
+
+    def is_milestone(self, history: Sequence[Metrics]) -> bool:
+        """Whether a trial may end with the newest epoch, and its weights be named."""
+        return len(history) in self.milestones or self._ends_early(history)
+
+    def is_best(self, history: Sequence[Metrics]) -> bool:
+        """Whether the newest epoch is the best, and that matters."""
+        scores = [metrics["val_macro_f1"] for metrics in history]
+        return self.keep_best and scores.index(max(scores)) == len(scores) - 1
+
+    def _ends_early(self, history: Sequence[Metrics]) -> bool:
+        scores = [metrics["val_macro_f1"] for metrics in history]
+        return any(
+            stop_epoch(scores, patience) == len(scores) <= epochs for epochs, patience in self.ends
+        )
+
+
+def save_epoch(
+    keeping: Keeping,
+    training: Training,
+    state: CheckpointState,
+    groups: Encoded | None,
+    writer: CheckpointWriter,
+) -> None:
+    """Save the newest epoch; waits only for the epoch before, or where weights will be named.
+
+    Args:
+        keeping: which weights are kept.
+        training: after the epoch.
+        state: what its checkpoint says.
+        groups: confusion counts of each validation video, kept where a trial may end.
+        writer: of this worker.
+
+    Raises:
+        TrainingError: the epoch before, or this one, could not be written.
+    """
+    writer.wait()
+    snapshot = take_snapshot(training)
+    writer.start(lambda: _write(keeping, snapshot, state, groups), keeping.folder)
+    if keeping.is_milestone(state.history):
+        writer.wait()
+
+
+def _write(
+    keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
+) -> None:
+    if keeping.is_milestone(state.history):
+        save_weights(keeping.folder / "milestones", snapshot, state)
+        if groups is not None:
+            keep(keeping.folder, state.epoch, groups)
+    if keeping.is_best(state.history):
+        keep_only(save_weights(keeping.folder / "best", snapshot, state))
+    save_for_resume(keeping.folder / LAST, snapshot, state)

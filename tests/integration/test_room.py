@@ -1,0 +1,14 @@
+"""Whether another worker fits is Ray's word, and asking for it takes nothing away."""
+
+import pytest
+import ray
+
+from orchestrator.training.warm_run import fits_now
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+
+def test_what_a_node_has_fits_again_and_again_and_what_no_node_has_does_not():
+    cpus = ray.cluster_resources()["CPU"]
+    assert [fits_now({"CPU": cpus}) for _ in range(3)] == [True, True, True]
+    assert not fits_now({"CPU": cpus + 1})

@@ -1,0 +1,187 @@
+"""`reproduce`: steps that any user could type, run once, in order, and never called done when not."""
+
+import importlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from orchestrator import reproduce
+from orchestrator.config.command_line import run as command
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.reproduction import ReproduceConfig
+from orchestrator.reproduction_steps import Step, steps
+
+FULL = {"preset": "full", "source": "raw", "production": "faces"}
+ELSEWHERE = {"address": "10.0.0.1:6379", "workers": 4}
+
+
+@pytest.mark.parametrize("given", [{}, FULL, {**FULL, **ELSEWHERE}], ids=["quick", "full", "far"])
+def test_every_step_is_a_command_that_takes_its_words(given, monkeypatch):
+    """Each `main` is run up to where its words have been judged."""
+
+    class Judged(Exception):
+        pass
+
+    for step in steps(ReproduceConfig(**given)):
+        module = importlib.import_module(f"orchestrator.{step.command}")
+        parse = module.parse
+
+        def judge(*words, parse=parse, **more):
+            parse(*words, **more)
+            raise Judged
+
+        monkeypatch.setattr(module, "parse", judge)
+        with pytest.raises(Judged):
+            module.main(step.words)
+        monkeypatch.setattr(module, "parse", parse)
+
+
+@pytest.mark.parametrize("given", [{}, FULL])
+def test_what_a_step_needs_comes_before_it(given):
+    seen = set()
+    for step in steps(ReproduceConfig(**given)):
+        assert seen.issuperset(step.needs), step.name
+        assert step.name not in seen
+        seen.add(step.name)
+    wanted = {"train-main-group", "train-baseline-group", "ablate-paper-group", "diagnose", "adapt"}
+    assert seen > wanted | {"ablate-factorial-group", "evaluate-production", "report"}
+
+
+def test_the_full_study_has_both_protocols_and_the_weights_that_were_given():
+    config = ReproduceConfig(**FULL, weights="vgg_face.pth")
+    by_name = {step.name: step for step in steps(config)}
+    for model, protocol in (("main", "random"), ("baseline", "random"), ("main", "group")):
+        words = by_name[f"train-{model}-{protocol}"].words
+        assert f"data.protocol={protocol}" in words
+        weights = "vgg_face.pth" if model == "main" else "imagenet"
+        assert f"model.weights={weights}" in words
+    assert "data.protocol=random" in by_name["ablate-paper-random"].words
+
+
+def test_the_full_study_without_its_paths_is_refused():
+    with pytest.raises(ConfigError, match="production: must be given with preset=full"):
+        reproduce.main(["preset=full", "source=x"])
+
+
+@pytest.fixture
+def study(tmp_path, monkeypatch):
+    """Four steps that note their name in `ran` and end as `ends` says."""
+    ends: dict[str, int] = {}
+    ran: list[str] = []
+
+    def ended(words):
+        ran.append(words[-1])
+        return ends.get(words[-1], 0)
+
+    listed = (
+        Step("a", "x", ("a",)),
+        Step("b", "x", ("b",), ("a",)),
+        Step("c", "x", ("c",)),
+        Step("report", "x", ("report",)),
+    )
+    monkeypatch.setattr(reproduce, "steps", lambda _: listed)
+    monkeypatch.setattr(reproduce, "_ended", ended)
+    given = [f"out={tmp_path}"]
+    return given, ends, ran
+
+
+def recorded(given):
+    folder = Path(given[0].partition("=")[2]) / "steps"
+    return {file.stem: json.loads(file.read_text()) for file in folder.glob("*.json")}
+
+
+def test_all_is_run_once_and_the_record_says_how_it_ended(study, capsys):
+    given, _, ran = study
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "c", "report"]
+    record = recorded(given)["b"]
+    assert record["done"] is True
+    assert record["exit_status"] == 0
+    assert record["command"] == "python -m orchestrator.x b"
+    assert "all 4 steps are done" in capsys.readouterr().out
+    ran.clear()
+    assert reproduce.main(given) == 0
+    assert ran == []
+    assert capsys.readouterr().out.count("done before") == 4
+
+
+def test_a_failed_step_stops_only_what_needs_it(study, capsys):
+    given, ends, ran = study
+    ends["a"] = 1
+    assert reproduce.main(given) == 1
+    assert ran == ["a", "c", "report"]
+    said = capsys.readouterr().out
+    assert "not done     a: exit status 1" in said
+    assert "not done     b: needs a" in said
+    assert recorded(given)["a"]["done"] is False
+    ran.clear()
+    ends.clear()
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "report"]  # c was done; the report tells of what is new
+
+
+def test_what_stands_on_a_step_that_was_run_anew_is_run_anew(study):
+    given, _, ran = study
+    assert reproduce.main(given) == 0
+    (Path(given[0].partition("=")[2]) / "steps" / "a.json").unlink()
+    ran.clear()
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "report"]
+
+
+def test_another_command_for_a_step_is_not_done(study, monkeypatch):
+    given, _, ran = study
+    assert reproduce.main(given) == 0
+    ran.clear()
+    monkeypatch.setattr(reproduce, "_shown", lambda step: f"other {step.name}")
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "c", "report"]
+
+
+def test_an_interrupted_step_ends_it_and_is_not_done(study, capsys):
+    given, ends, ran = study
+    ends["b"] = 130
+    assert command(reproduce.main, given) == 130
+    assert ran == ["a", "b"]
+    assert recorded(given)["b"]["done"] is False
+
+
+def test_a_dry_run_prints_the_commands_and_runs_nothing(study, capsys, tmp_path):
+    given, _, ran = study
+    assert reproduce.main([*given, "--dry-run"]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said[:2] == ["# a", "python -m orchestrator.x a"]
+    assert ran == []
+    assert not (tmp_path / "steps").exists()
+
+
+def test_ctrl_c_waits_for_the_step_to_end_by_itself(tmp_path):
+    """A step that saves its work on Ctrl-C is given the time to."""
+    child = (
+        "import signal, pathlib, sys, time\n"
+        f"ready, saved = pathlib.Path({str(tmp_path / 'ready')!r}), {str(tmp_path / 'saved')!r}\n"
+        "def end(*_):\n"
+        "    time.sleep(0.6)\n"  # longer than subprocess.run would give it
+        "    pathlib.Path(saved).touch()\n"
+        "    sys.exit(130)\n"
+        "signal.signal(signal.SIGINT, end)\n"
+        "ready.touch()\n"
+        "signal.pause()\n"
+    )
+    parent = (
+        "import sys; from orchestrator.reproduce import _ended\n"
+        f"sys.exit(_ended([sys.executable, '-c', {child!r}]))"
+    )
+    with subprocess.Popen([sys.executable, "-c", parent], start_new_session=True) as process:
+        while not (tmp_path / "ready").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait() == 130
+    assert (tmp_path / "saved").exists()

@@ -1,0 +1,51 @@
+"""The share of slot time spent training, from times and seconds that the ledger has."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from orchestrator.results.utilisation import KIND, Utilisation
+from tests.unit import fake_study
+
+
+def epoch(slot: str, lineage: str, ended_s: float, trained_s: float = 10.0) -> dict:
+    record = fake_study.epoch(lineage, 1, 0.5)
+    record["metrics"]["seconds"] = {"train": trained_s - 1, "evaluate": 1.0}
+    time = datetime.fromtimestamp(1_000_000 + ended_s, UTC).isoformat(timespec="milliseconds")
+    return {**record, "slot": slot, "time": time}
+
+
+def of(*records: dict) -> Utilisation:
+    found = Utilisation()
+    for record in records:
+        found.add(record)
+    return found
+
+
+def test_the_share_is_training_over_the_time_from_the_first_epoch_to_the_last():
+    found = of(epoch("a", "x", 100), epoch("a", "x", 112), epoch("b", "y", 50), epoch("b", "y", 60))
+    # a: 20 of 22 seconds; b: 20 of 20; how long before that they started does not count
+    assert found.share() == pytest.approx(40 / 42)
+    assert found.gap_s() is None, "no slot began a second training"
+
+
+def test_the_gap_is_from_the_end_of_a_training_to_the_next_ones_first_step():
+    found = of(epoch("a", "x", 10), epoch("a", "y", 20.2), epoch("a", "z", 30.6))
+    assert found.gap_s() == pytest.approx(0.3)
+    assert found.record() == {
+        "record": KIND,
+        "slots": 1,
+        "share": pytest.approx(30 / 30.6),
+        "trained_s": 30.0,
+        "gap_s": pytest.approx(0.3),
+        "gaps": 2,
+    }
+    (line,) = found.lines()
+    assert line.startswith("utilisation slots trained 98.0% of the time")
+    assert "0.30 s between two trainings (median of 2)" in line
+
+
+def test_a_command_that_trained_nothing_says_nothing():
+    found = of(fake_study.head(), fake_study.trial(0, "x"), fake_study.end(0))
+    assert found.lines() == ()
+    assert found.share() is None
