@@ -36,7 +36,7 @@ from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
-from orchestrator.results.printable import one_line
+from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
@@ -154,7 +154,7 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
         tensorboard.show(view)
     write_all(view, job.folder)
     closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
-    print("", text_table(view), "", *times, *closing, sep="\n")
+    print("", without_home(text_table(view)), "", *times, *closing, sep="\n")
     try:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
@@ -176,9 +176,8 @@ def _study(
         whole=whole_paths(job.space, job.resolver),
         past=past_trials(records),
     )
-    study = Study(
-        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots
-    )
+    num_slots = capacity.slots + capacity.missing
+    study = Study(job.folder, ledger, state, proposals, job.resolver.trial, screen.show, num_slots)
     study.reopen(reopened)
     if job.space.num_listed():
         study.open_all()
@@ -194,12 +193,14 @@ def _study(
 def _train(job: _Job, study: Study, capacity: SlotCapacity) -> Stopwatch:
     """Reads the data once and lets Tune run the slots."""
     from orchestrator.slots import ready_slots
+    from orchestrator.tuning.growth import Growth
     from orchestrator.tuning.tune_run import run_study
 
     watch, resources = Stopwatch(), job.config.resources
     plan, datasets = ready_slots(job.dataset, job.config.data, capacity, resources, job.folder)
     watch.lap("ingest")
-    run_study(study, plan, datasets, num_slots=capacity.slots, restarts=resources.restarts)
+    growth = Growth(job.folder.name, capacity, nodes)
+    run_study(study, plan, datasets, growth=growth, restarts=resources.restarts)
     return watch
 
 

@@ -25,12 +25,17 @@ class Node:
 
 @dataclass(frozen=True)
 class SlotCapacity:
-    """How many slots there will be, and what each worker of a slot gets."""
+    """How many slots there will be, and what each worker of a slot gets.
+
+    Attributes:
+        missing: slots that were asked for and do not fit yet.
+    """
 
     slots: int
     workers: int
     cpus_per_worker: int
     gpus_per_worker: float
+    missing: int = 0
 
 
 def this_machine() -> Node:
@@ -57,7 +62,15 @@ def plan_slots(nodes: Sequence[Node], wanted: Resources, num_lineages: int) -> S
         cpus, slots = _share_cpus(nodes, wanted, gpus, limit)
     if slots == 0:
         raise ConfigError(_refusal(nodes, wanted, max(cpus, 1), gpus))
-    return SlotCapacity(max(1, min(slots, limit)), wanted.workers, cpus, gpus)
+    slots = max(1, min(slots, limit))
+    missing = max(0, limit - slots) if wanted.slots else 0
+    return SlotCapacity(slots, wanted.workers, cpus, gpus, missing)
+
+
+def slots_that_fit(nodes: Sequence[Node], capacity: SlotCapacity) -> int:
+    """Slots of this size that the nodes hold."""
+    cpus, gpus = capacity.cpus_per_worker, capacity.gpus_per_worker
+    return sum(_workers_on(node, cpus, gpus) for node in nodes) // capacity.workers
 
 
 def _share_cpus(
@@ -72,7 +85,7 @@ def _share_cpus(
 
 
 def _slots(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -> int:
-    return sum(_workers_on(node, cpus, gpus) for node in nodes) // wanted.workers
+    return slots_that_fit(nodes, SlotCapacity(0, wanted.workers, cpus, gpus))
 
 
 def _workers_on(node: Node, cpus: int, gpus: float) -> int:

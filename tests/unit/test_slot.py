@@ -37,8 +37,9 @@ def steps(scores: list[float], *ends: tuple[int, int], known: int = 0) -> list[d
         milestones=(1,),
     )
     slot = Slot.__new__(Slot)  # without Tune's own beginnings
+    slot._name = "slot-0"
     slot._run = Run(scores)
-    slot.reset_config(leg_config(leg, Path("study")))
+    slot.reset_config(leg_config(leg, Path("study"), 0))
     assert slot._run.task.ends == ends
     results = [slot.step()]
     while not results[-1]["done"]:
@@ -67,3 +68,9 @@ def test_a_leg_goes_on_until_each_of_its_trials_has_ended(ends, last):
 
 def test_patience_counts_the_epochs_that_were_known_before():
     assert [result["epoch"] for result in steps(SCORES, (9, 2), known=3)] == [4]
+
+
+def test_the_actors_page_names_a_slot_after_its_number_and_study():
+    slot = Slot.__new__(Slot)
+    slot._name, slot._study = "slot-2", "paper-1a2b3c4d"
+    assert repr(slot) == "slot-2 of paper-1a2b3c4d"

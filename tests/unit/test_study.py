@@ -513,3 +513,12 @@ def test_a_sampled_study_does_not_propose_far_ahead_of_its_slots(tmp_path):
     for record in driver.records:
         still_open += {"trial": 1, "end": -1}.get(record["record"], 0)
         assert still_open <= 2 * driver.num_slots
+
+
+def test_a_slot_keeps_the_name_it_has_in_ray_and_one_that_replaces_it_gets_another(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        study = Study(tmp_path, ledger, None, None, None, lambda record: None, 2)
+        assert study._slot_name("host:1", "slot-1") == "slot-1"
+        assert study._slot_name("host:2", "slot-0") == "slot-0"
+        assert study._slot_name("host:1", "slot-0") == "slot-1", "for good"
+        assert study._slot_name("host:3", "slot-1") == "slot-2"
