@@ -38,7 +38,7 @@ from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
-from orchestrator.results.printable import one_line
+from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
@@ -167,7 +167,7 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
         tensorboard.show(view)
     write_all(view, job.folder)
     closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
-    print("", text_table(view), "", *times, *closing, sep="\n")
+    print("", without_home(text_table(view)), "", *times, *closing, sep="\n")
     try:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
@@ -202,9 +202,8 @@ def _study(
         past=by_configuration(past, job.space, job.config.seed),
     )
     repeats = Repeats(configurations, job.space, job.config.seed, past)
-    study = Study(
-        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, capacity.slots
-    )
+    num_slots = capacity.slots + capacity.missing
+    study = Study(job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots)
     study.reopen(reopened)
     if job.space.num_listed():
         study.open_all()
@@ -224,6 +223,7 @@ def _study(
 def _train(job: _Job, study: Study, capacity: SlotCapacity, cluster: Cluster) -> Stopwatch:
     """Reads the data once and lets Tune run the slots, watched over; see `stopping`."""
     from orchestrator.slots import ready_slots
+    from orchestrator.tuning.growth import Growth
     from orchestrator.tuning.stall_report import free_amounts, stall_report
     from orchestrator.tuning.tune_run import run_study, study_signs
 
@@ -245,7 +245,7 @@ def _train(job: _Job, study: Study, capacity: SlotCapacity, cluster: Cluster) ->
                 study,
                 plan,
                 datasets,
-                num_slots=capacity.slots,
+                growth=Growth(job.folder.name, capacity, nodes),
                 restarts=resources.restarts,
                 asked_to_stop=stop.asked,
             )

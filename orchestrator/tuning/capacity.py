@@ -33,6 +33,7 @@ class SlotCapacity:
         cpus_per_worker: CPU cores of each, whole.
         gpus_per_worker: GPUs of each.
         min_workers: of each slot, at least: it starts with what fits in between. 0 = `workers`.
+        missing: slots that were asked for and do not fit yet.
     """
 
     slots: int
@@ -40,6 +41,7 @@ class SlotCapacity:
     cpus_per_worker: int
     gpus_per_worker: float
     min_workers: int = 0
+    missing: int = 0
 
 
 def this_machine() -> Node:
@@ -63,11 +65,16 @@ def plan_slots(nodes: Sequence[Node], wanted: Resources, num_lineages: int) -> S
     fewest = wanted.min_workers or wanted.workers
     for workers in range(wanted.workers, fewest - 1, -1):
         cpus = wanted.cpus_per_worker or _share_cpus(nodes, workers, gpus, limit)
-        slots = _slots(nodes, workers, cpus, gpus)
-        if slots:
-            slots = max(1, min(slots, limit))
-            return SlotCapacity(slots, wanted.workers, cpus, gpus, min_workers=wanted.min_workers)
+        if fit := _slots(nodes, workers, cpus, gpus):
+            slots = max(1, min(fit, limit))
+            missing = max(0, limit - slots) if wanted.slots else 0
+            return SlotCapacity(slots, wanted.workers, cpus, gpus, wanted.min_workers, missing)
     raise ConfigError(_refusal(nodes, wanted, wanted.cpus_per_worker or 1, gpus))
+
+
+def slots_that_fit(nodes: Sequence[Node], capacity: SlotCapacity) -> int:
+    """Slots of this size that the nodes hold."""
+    return _slots(nodes, capacity.workers, capacity.cpus_per_worker, capacity.gpus_per_worker)
 
 
 def _share_cpus(nodes: Sequence[Node], workers: int, gpus: float, limit: int) -> int:

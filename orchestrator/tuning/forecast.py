@@ -14,7 +14,7 @@ import models
 from orchestrator.config.experiment import Data, Experiment
 from orchestrator.config.optimizers import Timm
 from orchestrator.config.space import Space
-from orchestrator.config.storage import KEPT_FOR_RESUME
+from orchestrator.config.storage import KEPT_FOR_RESUME, as_typed
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.tuning.capacity import SlotCapacity
 from orchestrator.tuning.lineages import StudyState, is_bound_to_horizon
@@ -150,6 +150,7 @@ def plan_lines(
     workers = f"{capacity.workers}"
     if 0 < capacity.min_workers < capacity.workers:
         workers = f"{capacity.min_workers} to {workers}"
+    waiting = f"; waiting for room for {capacity.missing} more" if capacity.missing else ""
     return (
         f"question    {space.question}",
         f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {data.protocol}: {rows}",
@@ -159,10 +160,10 @@ def plan_lines(
         f"{at_most}{expected.epochs} epochs to train; one by one it would be "
         f"{at_most}{expected.epochs_alone}",
         *_sharing_line(space, expected),
-        f"slots       {capacity.slots} at once, each {workers} x ({worker})",
+        f"slots       {capacity.slots} at once, each {workers} x ({worker}){waiting}",
         f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
         "time left is shown once an epoch has been timed",
-        f"study       {folder}",
+        f"study       {as_typed(folder)}",
     )
 
 

@@ -226,11 +226,19 @@ class StudyState:
 
     def num_waiting(self) -> int:
         """Open trials that no running leg is sure to answer."""
+        return len(self._waiting())
+
+    def num_waiting_lineages(self) -> int:
+        """Trainings that nobody is at, and that open trials wait for."""
+        return len({trial.lineage for trial in self._waiting()} - self._running.keys())
+
+    def _waiting(self) -> list[Trial]:
         legs = self._running
-        return sum(
-            trial.lineage not in legs or not legs[trial.lineage].answers(trial)
+        return [
+            trial
             for trial in self._open.values()
-        )
+            if trial.lineage not in legs or not legs[trial.lineage].answers(trial)
+        ]
 
     def num_open(self) -> int:
         """Trials not ended."""

@@ -26,9 +26,17 @@ Config = dict[str, Any]
 Result = dict[str, Any]
 
 
-def leg_config(leg: Leg, study_folder: Path) -> Config:
-    """A leg as Tune's config: flat, as Tune copies and flattens what is nested."""
+def leg_config(leg: Leg, study_folder: Path, number: int) -> Config:
+    """A leg as Tune's config: flat, as Tune copies and flattens what is nested.
+
+    Args:
+        leg: what to train.
+        study_folder: of the study.
+        number: of the slot, should Tune make a new one for this leg.
+    """
     return {
+        "number": number,
+        "study": study_folder.name,
         "lineage": leg.lineage,
         "experiment": json.dumps(leg.experiment),
         "known_epoch": leg.known_epoch,
@@ -43,8 +51,8 @@ def leg_config(leg: Leg, study_folder: Path) -> Config:
 class Slot(tune.Trainable):
     """Trains the leg it is configured with, an epoch a step.
 
-    A result has `lineage`, `epoch`, `metrics` (JSON), `slot` and `done`; or else `failed` with
-    the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
+    A result has `lineage`, `epoch`, `metrics` (JSON), `slot`, `name` and `done`; or else `failed`
+    with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
     `storage` if no other trial would fare better, as a disk is full.
     """
 
@@ -52,8 +60,13 @@ class Slot(tune.Trainable):
         self, config: Config, plan: SlotPlan, datasets: Mapping[str, Dataset], restarts: int
     ) -> None:
         """Take the first leg; processes start with the first step."""
+        self._name, self._study = f"slot-{config['number']}", config["study"]
         self._run = SteadyRun(f"slot-{os.getpid()}", plan, datasets, restarts)
         self.reset_config(config)
+
+    def __repr__(self) -> str:
+        """What the Actors page calls this slot, for good: Ray asks once, when it is made."""
+        return f"{self._name} of {self._study}"
 
     def reset_config(self, new_config: Config) -> bool:
         """Take the next leg; the workers stay."""
@@ -88,6 +101,7 @@ class Slot(tune.Trainable):
             "epoch": metrics["epoch"],
             "metrics": json.dumps(metrics),
             "slot": f"{os.uname().nodename}:{os.getpid()}",
+            "name": self._name,
             "done": metrics["epoch"] >= max(last_epoch(self._scores, *end) for end in self._ends),
         }
 

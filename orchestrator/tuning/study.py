@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -99,16 +100,29 @@ class Study:
         """Whether no further leg can come: all is proposed, and what is open is running."""
         return self._exhausted and self._state.num_waiting() == 0
 
+    def num_waiting(self) -> int:
+        """Trainings that further slots could take up now; of a sampled space, as far as known."""
+        return self._state.num_waiting_lineages()
+
     def complete(self) -> bool:
         """Whether every trial has ended and none is to come."""
         return self._proposals.exhausted() and self._state.num_open() == 0
 
-    def record_epoch(self, lineage: str, metrics: Mapping[str, Any], slot: str) -> None:
-        """Note a finished epoch, then end the trials that it answers."""
+    def record_epoch(
+        self, lineage: str, metrics: Mapping[str, Any], slot: str, wanted_name: str = "slot-0"
+    ) -> None:
+        """Note a finished epoch, then end the trials that it answers.
+
+        Args:
+            lineage: which was trained.
+            metrics: of the epoch, with its number.
+            slot: the process that trained it.
+            wanted_name: of the slot in the record, where no other process has it.
+        """
         epoch = metrics["epoch"]
         if not self._state.add_epoch(lineage, epoch, metrics):
             return
-        name = self._slot_names.setdefault(slot, f"slot-{len(self._slot_names)}")
+        name = self._slot_name(slot, wanted_name)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
         self._write(
             {
@@ -127,6 +141,14 @@ class Study:
         if failure is not None:
             for trial in self._state.open_of(lineage):
                 self._end(trial, failure)
+
+    def _slot_name(self, slot: str, wanted: str) -> str:
+        """The name the slot has on the Actors page; another one if it replaces a dead slot."""
+        if slot not in self._slot_names:
+            taken = self._slot_names.values()
+            free = (name for n in count() if (name := f"slot-{n}") not in taken)
+            self._slot_names[slot] = next(free) if wanted in taken else wanted
+        return self._slot_names[slot]
 
     def _propose(self) -> bool:
         proposal = self._proposals.next()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from itertools import count
 
 import ray.tune
 from ray.data import Dataset
@@ -18,6 +19,7 @@ from ray.tune.search import Searcher
 from orchestrator.config.errors import StorageError
 from orchestrator.training.pulse import signs_of_life
 from orchestrator.training.warm_run import SlotPlan
+from orchestrator.tuning.growth import Growth
 from orchestrator.tuning.slot import Config, Result, Slot, leg_config
 from orchestrator.tuning.study import Failure, Study
 
@@ -37,7 +39,7 @@ def run_study(
     plan: SlotPlan,
     datasets: Mapping[str, Dataset],
     *,
-    num_slots: int,
+    growth: Growth,
     restarts: int,
     asked_to_stop: Callable[[], bool],
 ) -> None:
@@ -47,7 +49,7 @@ def run_study(
         study: what to train.
         plan: what each slot is.
         datasets: by split, in Ray's object store.
-        num_slots: trainings at once.
+        growth: how many trainings at once, as nodes come and go.
         restarts: times that a slot which died is replaced for a leg.
         asked_to_stop: asked after each epoch and before each leg.
 
@@ -67,7 +69,7 @@ def run_study(
             {"CPU": 0, HEAD_NODE: 0.001},
         ),
         tune_config=ray.tune.TuneConfig(
-            search_alg=Dispatcher(study, num_slots, to_stop),
+            search_alg=Dispatcher(study, growth.num_slots, to_stop),
             num_samples=UNLIMITED,
             reuse_actors=True,
         ),
@@ -83,6 +85,7 @@ def run_study(
     try:
         tuner.fit()
     finally:
+        growth.end()
         shutil.rmtree(scratch, ignore_errors=True)
     if study.broken is not None:
         raise study.broken
@@ -97,24 +100,37 @@ class Dispatcher(Searcher):
     """Answers Tune's question what to run next with a leg of the study."""
 
     def __init__(
-        self, study: Study, num_slots: int, asked_to_stop: Callable[[], bool] = lambda: False
+        self,
+        study: Study,
+        num_slots: Callable[[int], int],
+        asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        """Begin.
+
+        Args:
+            study: which knows what to train.
+            num_slots: how many slots there may be, told how many could be used.
+            asked_to_stop: asked before each leg.
+        """
         super().__init__(metric="epoch", mode="max")
         self._study = study
         self._num_slots = num_slots
         self._asked_to_stop = asked_to_stop
         self._lineages: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
 
     def suggest(self, trial_id: str) -> Config | str | None:
         """A leg as Tune's config; None to be asked again later."""
         if self._asked_to_stop():
             return Searcher.FINISHED
-        if len(self._lineages) >= self._num_slots:
+        could_use = len(self._lineages) + self._study.num_waiting()
+        if len(self._lineages) >= self._num_slots(could_use):
             return None
         leg = self._study.next_leg()
         if leg is not None:
             self._lineages[trial_id] = leg.lineage
-            return leg_config(leg, self._study.folder)
+            self._numbers[trial_id] = self._free_number()
+            return leg_config(leg, self._study.folder, self._numbers[trial_id])
         return Searcher.FINISHED if self._study.finished() else None
 
     def on_trial_complete(
@@ -124,6 +140,7 @@ class Dispatcher(Searcher):
         error: bool = False,
     ) -> None:
         """Free the slot; a leg that Tune gave up has lost its slot more often than allowed."""
+        self._numbers.pop(trial_id, None)
         lineage = self._lineages.pop(trial_id, None)
         if lineage is None:
             return
@@ -137,6 +154,10 @@ class Dispatcher(Searcher):
             self._study.end_leg(lineage, failure)
         else:
             self._study.end_leg(lineage)
+
+    def _free_number(self) -> int:
+        """The lowest that no running leg has, so that the first slots are 0, 1, 2, ..."""
+        return next(n for n in count() if n not in self._numbers.values())
 
     def save_to_dir(self, *_: object, **__: object) -> None:
         """Nothing to save: the ledger has it all, and Tune would pickle."""
@@ -182,7 +203,9 @@ class Recorder(ray.tune.Callback):
         """Write the epoch to the ledger."""
         if "metrics" in result:
             metrics = json.loads(result["metrics"])
-            self._study.record_epoch(result["lineage"], metrics, result["slot"])
+            self._study.record_epoch(
+                result["lineage"], metrics, result["slot"], wanted_name=result["name"]
+            )
 
     def __getstate__(self) -> dict[str, object]:
         """See `Dispatcher.__getstate__`."""

@@ -134,6 +134,9 @@ def test_prometheus_has_a_series_for_every_chart_of_the_grafana_dashboard(ray_wi
 
 
 def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs):
+    ray = sys.modules.get("ray")
+    if ray is not None and ray.is_initialized():
+        pytest.skip("this process has a Ray: beside it a job's driver may fail to find its own")
     jobs = ray_with_tab["dashboard"] + "/api/jobs/"
     entrypoint = f"cd {ROOT} && {sys.executable} -m tests.integration.job_of_a_study {runs}"
     body = json.dumps({"entrypoint": entrypoint, "submission_id": "of-this-test"}).encode()

@@ -1,11 +1,13 @@
 """cluster.yaml passes Ray's own checks and keeps what it promises; nothing is launched."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.scripts.scripts import start as ray_start
 
 from orchestrator.config.command_line import parse
 from orchestrator.config.commands import AblateConfig
@@ -79,11 +81,31 @@ def test_the_dashboard_is_on_loopback_only(prepared):
     assert "0.0.0.0" not in (ROOT / "cluster.yaml").read_text().replace("10.0.0.0/8", "")
 
 
+def test_ray_start_knows_every_option_that_it_is_given(prepared):
+    known = {option for parameter in ray_start.params for option in parameter.opts}
+    for line in starts(prepared):
+        given = re.findall(r"--[a-z-]+", line.partition("ray start")[2])
+        assert given
+        assert set(given) <= known
+
+
+def test_the_dashboard_asks_our_server_on_the_port_where_the_head_has_started_it(prepared):
+    commands = prepared["head_start_ray_commands"]
+    server = next(n for n, line in enumerate(commands) if "orchestrator.dashboard.server" in line)
+    head = next(n for n, line in enumerate(commands) if "ray start" in line)
+    folder, port = commands[server].split()[-2:]
+    assert server < head
+    assert f"--proxy-server-url=http://127.0.0.1:{port} " in commands[head]
+    assert folder == "/mnt/fer/runs"
+    assert prepared["file_mounts"]["~/fer/orchestrator"] == "orchestrator"
+
+
 def test_only_files_of_this_repository_and_the_token_are_copied_to_the_nodes(prepared):
     local = set(prepared["file_mounts"].values()) - {"~/.ray/auth_token"}
     assert {"Makefile", "pyproject.toml", "constraints.txt"} <= local
     for name in local - {"README.md"}:
-        assert (ROOT / name).is_file()
+        assert (ROOT / name).exists()
+    assert "." not in local, "the launcher would hash data and environments too"
 
 
 def test_the_install_is_the_one_that_is_held_to_the_constraints(prepared):
@@ -102,10 +124,12 @@ def test_prepared_data_and_runs_are_on_storage_that_every_node_mounts(prepared):
 
 def test_the_command_in_its_head_is_one_that_ablate_takes():
     text = (ROOT / "cluster.yaml").read_text()
-    words = text.partition("python -m orchestrator.ablate ")[2].splitlines()[0].split()
+    lines = text.partition("python -m orchestrator.ablate ")[2].splitlines()[:2]
+    words = " ".join(lines).replace("\\ #", "").split()
     config = parse(AblateConfig, words, command="", description="", examples=())
     assert (config.out, config.space) == ("/mnt/fer/runs", "paper")
     assert config.data.path.startswith("/mnt/fer/prepared/")
+    assert config.resources.slots == yaml.safe_load(text)["max_workers"]
 
 
 def test_it_names_no_account_image_or_network_of_anybody(written):

@@ -54,7 +54,7 @@ class PretendedRun:
         pass
 
 
-def pretended_study(study, plan, datasets, *, num_slots, restarts, asked_to_stop):
+def pretended_study(study, plan, datasets, *, growth, restarts, asked_to_stop):
     """Trains one leg after another, as Tune's slots would at once."""
     while (leg := study.next_leg()) is not None:
         for number in range(leg.known_epoch + 1, leg.last_epoch + 1):

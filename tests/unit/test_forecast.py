@@ -150,3 +150,11 @@ def test_a_limit_for_each_class_lowers_the_rows_of_its_split_only(dataset):
     limited = used_counts(dataset, Data(train_per_class=5, validation_per_class=10_000))
     assert limited["train"] == dict.fromkeys(whole["train"], 5)
     assert (limited["validation"], limited["test"]) == (whole["validation"], whole["test"])
+
+
+def test_the_plan_says_for_how_many_more_slots_it_waits(dataset, tmp_path):
+    space, found = expected("factorial", dataset)
+    wanted = Resources(slots=4, gpus_per_worker=1)
+    capacity = plan_slots([Node(8, 1)], wanted, found.num_lineages)
+    text = "\n".join(plan_lines(space, dataset, Data(protocol="group"), found, capacity, tmp_path))
+    assert "1 at once, each 1 x (8 CPUs + 1 GPU); waiting for room for 3 more" in text

@@ -37,8 +37,9 @@ def steps(scores: list[float], *ends: tuple[int, int], known: int = 0) -> list[d
         milestones=(1,),
     )
     slot = Slot.__new__(Slot)  # without Tune's own beginnings
+    slot._name = "slot-0"
     slot._run = Run(scores)
-    slot.reset_config(leg_config(leg, Path("study")))
+    slot.reset_config(leg_config(leg, Path("study"), 0))
     assert slot._run.task.ends == ends
     results = [slot.step()]
     while not results[-1]["done"]:
@@ -76,3 +77,9 @@ def test_weights_are_kept_for_trials_to_come_but_the_leg_does_not_go_on_for_them
     slot.reset_config(leg_config(leg, Path("study")))
     assert slot._run.task.ends == ((3, 0), (9, 1))
     assert [slot.step()["done"] for _ in range(3)] == [False, False, True]
+
+
+def test_the_actors_page_names_a_slot_after_its_number_and_study():
+    slot = Slot.__new__(Slot)
+    slot._name, slot._study = "slot-2", "paper-1a2b3c4d"
+    assert repr(slot) == "slot-2 of paper-1a2b3c4d"

@@ -571,3 +571,12 @@ class Full:
         self.takes -= 1
         if self.takes < 0:
             raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_slot_keeps_the_name_it_has_in_ray_and_one_that_replaces_it_gets_another(tmp_path):
+    with Ledger(tmp_path) as ledger:
+        study = Study(tmp_path, ledger, None, None, None, lambda record: None, 2)
+        assert study._slot_name("host:1", "slot-1") == "slot-1"
+        assert study._slot_name("host:2", "slot-0") == "slot-0"
+        assert study._slot_name("host:1", "slot-0") == "slot-1", "for good"
+        assert study._slot_name("host:3", "slot-1") == "slot-2"
