@@ -20,6 +20,7 @@ from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
+from orchestrator.config.stopping import Stopping
 from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.dashboard.page import write_page
@@ -33,8 +34,11 @@ from orchestrator.embedded import (
 )
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.results.effects_report import effect_lines, write_effects
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
+from orchestrator.results.main_effects import effects_of
+from orchestrator.results.optuna_journal import OptunaJournal
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
 from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import StudySamples
@@ -53,7 +57,9 @@ from orchestrator.tuning.plan import (
     value_at,
     whole_paths,
 )
-from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.proposals import Proposals, distributions
+from orchestrator.tuning.samplers import directions
+from orchestrator.tuning.stopping import Judge
 from orchestrator.tuning.study import Study, past_trials, resume
 
 COMMAND = "python -m orchestrator.ablate"
@@ -80,6 +86,7 @@ class _Job:
 
     config: AblateConfig
     space: Space
+    stopping: Stopping
     experiments: tuple[Experiment, ...]
     resolver: Resolver
     dataset: PreparedDataset
@@ -89,6 +96,14 @@ class _Job:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
         listed = self.space.num_listed()
         return StudyState(() if listed else self.space.epochs_choices(self.config.epochs))
+
+    def judge(self) -> Judge:
+        """Who says which trials are to be stopped."""
+        return Judge(self.stopping, max(self.space.epochs_choices(self.config.epochs)))
+
+    def stops(self) -> bool:
+        """Whether any trial can be stopped."""
+        return self.stopping.rule != "none"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -105,6 +120,7 @@ def main(argv: Sequence[str]) -> int:
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
     dataset = find_dataset(config.data.path, config.out)
+    stopping(config, space)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
         _say_plan(_job(config, space, experiments, dataset), [this_machine()])
@@ -128,7 +144,7 @@ def _job(
 ) -> _Job:
     folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
-    return _Job(config, space, experiments, resolver, dataset, folder)
+    return _Job(config, space, stopping(config, space), experiments, resolver, dataset, folder)
 
 
 def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
@@ -145,16 +161,30 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     if job.config.dry_run:
         return 0
     tensorboard = TensorBoard(job.folder, print)
+    journal = OptunaJournal(job.folder, print)
     in_ray = shown_in_ray(job.folder, cluster.logs)
-    with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board, tensorboard, in_ray:
+    with (
+        Ledger(job.folder) as ledger,
+        LiveBoard(sys.stdout) as board,
+        tensorboard,
+        journal,
+        in_ray,
+    ):
         samples = StudySamples(tensorboard, job.dataset)
-        screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment)
-        times = _study(job, ledger, screen, capacity)
+        others = (journal.show,)
+        screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment, others)
+        times = _study(job, ledger, screen, journal, capacity)
         view = screen.view()
         tensorboard.show(view)
     write_all(view, job.folder)
-    closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
-    print("", text_table(view), "", *times, *closing, sep="\n")
+    effects = effects_of(view)
+    write_effects(effects, view, job.folder)
+    closing = (
+        *_closing(job, view, cluster),
+        *tensorboard.closing_lines(),
+        *journal.closing_lines(),
+    )
+    print("", text_table(view), *effect_lines(effects), "", *times, *closing, sep="\n")
     try:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
@@ -163,23 +193,30 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
 
 
 def _study(
-    job: _Job, ledger: Ledger, screen: StudyScreen, capacity: SlotCapacity
+    job: _Job,
+    ledger: Ledger,
+    screen: StudyScreen,
+    journal: OptunaJournal,
+    capacity: SlotCapacity,
 ) -> tuple[str, ...]:
     """Trains what the ledger does not have yet; returns where the time went, as lines."""
     records = list(read_records(job.folder / LEDGER))
+    past = past_trials(records, stopping=job.stops())
+    whole = whole_paths(job.space, job.resolver)
+    tried = [trial.values for trial in past]
+    journal.begin(distributions(job.space, whole, tried), directions(job.space.kind), tried)
     screen.begin(records, ledger.append(_study_record(job, capacity)))
     state = job.state()
-    reopened = resume(records, state, job.resolver.trial)
-    proposals = Proposals(
-        job.space,
-        seed=job.config.seed,
-        whole=whole_paths(job.space, job.resolver),
-        past=past_trials(records),
-    )
+    reopened = resume(records, state, job.resolver.trial, stopping=job.stops())
+    proposals = Proposals(job.space, seed=job.config.seed, whole=whole, past=past)
+    judge = job.judge()
+    for record in records:
+        judge.take(record)
     study = Study(
-        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots
+        job.folder, ledger, state, proposals, job.resolver.trial, screen.show, capacity.slots, judge
     )
     study.reopen(reopened)
+    study.end_stopped()
     if job.space.num_listed():
         study.open_all()
     if study.complete():
@@ -223,6 +260,19 @@ def _over_base(config: AblateConfig, space: Space) -> AblateConfig:
     return validate(AblateConfig, ("the space's base", space.base), ("the command", given_values))
 
 
+def stopping(config: AblateConfig, space: Space) -> Stopping:
+    """The command's rule over the space's.
+
+    Raises:
+        ConfigError: the kind of the space allows none.
+    """
+    rule = validate(
+        Stopping, ("the space's stop", given(space.stop)), ("the command", given(config.stop))
+    )
+    validate(Space, ("the space", {**given(space), "stop": to_dict(rule)}))
+    return rule
+
+
 def _given(config: AblateConfig) -> dict[str, object]:
     """What was set for the experiment, without defaults and without where it runs."""
     return {key: value for key, value in given(config).items() if key in Experiment.model_fields}
@@ -251,9 +301,9 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
 def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
     state = job.state()
-    resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
+    resume(read_records(job.folder / LEDGER), state, job.resolver.trial, stopping=job.stops())
     lineages = [job.resolver.lineage(experiment) for experiment in job.experiments]
-    expected = forecast(job.space, job.experiments, lineages, state, job.dataset)
+    expected = forecast(job.space, job.experiments, lineages, state, job.dataset, stops=job.stops())
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
     print(*lines, "", sep="\n")
@@ -267,6 +317,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
         "version": VERSION,
         "study": job.folder.name,
         "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
+        "stop": to_dict(job.stopping),
         "experiment": to_dict(job.resolver.experiment({})),
         "dataset": {
             "name": dataset.name,

@@ -31,7 +31,7 @@ JOB_CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 JOB_ID_KEY: Final = "job_submission_id"
 _RUNS: Final = re.compile(r"^ +| {2,}", re.MULTILINE)
 _CLOSE_TIMEOUT_S: Final = 10.0
-_STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "failed")
+_STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "stopped", "failed")
 
 Surface = Callable[[StudyView], None]
 
@@ -70,7 +70,7 @@ def log_text(view: StudyView) -> str:
 
 def status_message(view: StudyView) -> str:
     """One line for the list of jobs."""
-    ended = view.count("finished") + view.count("failed")
+    ended = view.count("finished") + view.count("stopped") + view.count("failed")
     best = view.winner
     words = f"{ended} of {len(view.trials)} trials ended"
     if best is not None:

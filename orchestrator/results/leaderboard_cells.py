@@ -88,6 +88,11 @@ def footer(view: StudyView) -> tuple[str, ...]:
         lines.append("~ not distinguishable from the winner: its interval contains that score")
     if any(row.ended_early for row in view.trials):
         lines.append("a finished trial of fewer epochs than it asked for stopped early: early_stop")
+    if stopped := view.count("stopped"):
+        lines.append(
+            f"{stopped} trial{'s were' if stopped > 1 else ' was'} stopped as others did better, and "
+            "not ranked: the score of a stopped trial is that of fewer epochs"
+        )
     if saved := view.epochs_needed_unshared - view.epochs_planned:
         lines.append(
             f"{view.epochs_planned} epochs do the work of {view.epochs_needed_unshared}: "
@@ -175,7 +180,7 @@ def _cells_of(place: Place, varied: Sequence[str], num_classes: int) -> tuple[st
         figure_text(row.metrics.get("val_loss")),
         *(figure_text(f1) for f1 in padded(by_class, num_classes)),
         figure_text(row.metrics.get("images_per_s"), 0),
-        row.state,
+        row.state_text,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.config.experiment import Experiment
@@ -25,12 +25,22 @@ class StudyScreen:
         tensorboard: TensorBoard,
         samples: StudySamples,
         experiment_of: Callable[[dict[str, Any]], Experiment],
+        others: Sequence[Callable[[StudyView], None]] = (),
     ) -> None:
-        """Show nothing yet; `experiment_of` resolves a trial's values."""
+        """Show nothing yet.
+
+        Args:
+            board: the terminal.
+            tensorboard: its files.
+            samples: pictures of augmented images.
+            experiment_of: resolves a trial's values.
+            others: told of the study with every record; must return at once.
+        """
         self._board = board
         self._tensorboard = tensorboard
         self._samples = samples
         self._experiment_of = experiment_of
+        self._others = tuple(others)
         self._fold = StudyFold()
         self._slots: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
@@ -52,6 +62,8 @@ class StudyScreen:
         self._board.update(view, self._slots)
         if record["record"] in ("epoch", "end"):
             self._tensorboard.show(view)
+        for other in self._others:
+            other(view)
 
     def view(self) -> StudyView:
         """The study as of now."""

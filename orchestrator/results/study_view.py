@@ -14,7 +14,7 @@ from typing import Final, Literal
 RANKED_BY: Final = "val_macro_f1"
 
 Scalar = str | int | float | bool | None
-State = Literal["queued", "running", "finished", "failed"]
+State = Literal["queued", "running", "finished", "stopped", "failed"]
 Interval = tuple[float, float]
 Confusion = tuple[tuple[int, ...], ...]
 
@@ -51,6 +51,7 @@ class TrialRow:
     Attributes:
         epochs: how many epochs the trial asks for.
         epoch: how many it has reached.
+        state: stopped if it did worse than others; it has a score and is never ranked.
         last: its figures at `epoch`; None before the first epoch, or where they are lost.
         curve: its epochs in order, never beyond its own last.
         error: why it failed; checkpoint and log are relative to the study's folder ("" = none).
@@ -98,8 +99,13 @@ class TrialRow:
 
     @property
     def epochs_due(self) -> int:
-        """How many epochs it takes: what it asks for, or where it ended early."""
-        return self.epoch if self.ended_early else self.epochs
+        """How many epochs it takes: what it asks for, or where it ended early or was stopped."""
+        return self.epoch if self.ended_early or self.state == "stopped" else self.epochs
+
+    @property
+    def state_text(self) -> str:
+        """Its state in words."""
+        return f"stopped at {self.epoch}" if self.state == "stopped" else self.state
 
     @property
     def seconds(self) -> float:
@@ -149,7 +155,7 @@ class StudyView:
 
     @cached_property
     def places(self) -> tuple["Place", ...]:
-        """The leaderboard: ranked trials first, then running, failed and queued ones."""
+        """The leaderboard: ranked trials first, then running, stopped, failed and queued ones."""
         return _places(self.trials)
 
     @property
@@ -218,7 +224,7 @@ def _places(rows: tuple[TrialRow, ...]) -> tuple[Place, ...]:
     ]
     scored.sort(key=lambda pair: (-pair[0], pair[1].trial))
     ranked = {row.trial for _, row in scored}
-    order: dict[State, int] = {"finished": 0, "running": 1, "failed": 2, "queued": 3}
+    order: dict[State, int] = {"finished": 0, "running": 1, "stopped": 2, "failed": 3, "queued": 4}
     rest = sorted(
         (row for row in rows if row.trial not in ranked),
         key=lambda row: (order[row.state], row.trial),

@@ -1,7 +1,7 @@
 """Ray Tune runs the slots; what a slot trains next, the study says.
 
-DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Callback`) passes on
-epochs. Both only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
+DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Stopper`) passes on
+epochs and hears whether another is wanted. Both only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
 own state is never read back: the ledger has it all.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import ray.tune
 from ray.data import Dataset
@@ -56,7 +56,7 @@ def run_study(
             name=f"tune-{study.folder.name}",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[Recorder(study)],
+            stop=Recorder(study),
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
@@ -111,24 +111,26 @@ class Dispatcher(Searcher):
         return {}
 
 
-class Recorder(ray.tune.Callback):
-    """Passes each epoch that Tune hears of on to the study."""
+class Recorder(ray.tune.Stopper):
+    """Passes each epoch that Tune hears of on to the study, and stops a leg nobody waits for.
+
+    Tune asks its stopper before anything else: the epoch is in the ledger when it is judged, and
+    the slot is free before it has begun another.
+    """
 
     def __init__(self, study: Study) -> None:
         self._study = study
 
-    def on_trial_result(
-        self,
-        iteration: int,  # noqa: ARG002 - Tune's signature
-        trials: Iterable[object],  # noqa: ARG002
-        trial: object,  # noqa: ARG002
-        result: Result,
-        **_: object,
-    ) -> None:
-        """Write the epoch to the ledger."""
-        if "metrics" in result:
-            metrics = json.loads(result["metrics"])
-            self._study.record_epoch(result["lineage"], metrics, result["slot"])
+    def __call__(self, trial_id: str, result: Result) -> bool:  # noqa: ARG002 - Tune's signature
+        """Write the epoch to the ledger; True if no trial wants another of its lineage."""
+        if "metrics" not in result:
+            return False
+        self._study.record_epoch(result["lineage"], json.loads(result["metrics"]), result["slot"])
+        return self._study.is_over(result["lineage"])
+
+    def stop_all(self) -> bool:
+        """The study ends when its searcher has nothing more."""
+        return False
 
     def __getstate__(self) -> dict[str, object]:
         """See `Dispatcher.__getstate__`."""

@@ -19,6 +19,7 @@ from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.stopping import Judge
 from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
 
 GRID = {
@@ -107,6 +108,7 @@ class FakeSlot:
             self.scores.append(metrics["val_macro_f1"])
             self.done = epoch >= max(last_epoch(self.scores, *end) for end in self.leg.ends)
             study.record_epoch(self.leg.lineage, metrics, self.name)
+            self.done = self.done or study.is_over(self.leg.lineage)
 
     def leave(self, study: Study, failure: Failure | None = None) -> None:
         lineage, self.leg = self.leg.lineage, None
@@ -147,13 +149,26 @@ class Driver:
     def _study(self, past, ledger) -> Study:
         resolver = Resolver("mine", {}, "d" * 64)
         state = StudyState(self.space.epochs_choices(2))
-        reopened = resume(past, state, resolver.trial)
+        stops = self.space.stop.rule != "none"
+        reopened = resume(past, state, resolver.trial, stopping=stops)
         whole = whole_paths(self.space, resolver)
-        proposals = Proposals(self.space, seed=0, whole=whole, past=past_trials(past))
+        history = past_trials(past, stopping=stops)
+        proposals = Proposals(self.space, seed=0, whole=whole, past=history)
+        judge = Judge(self.space.stop, max(self.space.epochs_choices(2)))
+        for record in past:
+            judge.take(record)
         study = Study(
-            self.folder, ledger, state, proposals, resolver.trial, self._on_record, self.num_slots
+            self.folder,
+            ledger,
+            state,
+            proposals,
+            resolver.trial,
+            self._on_record,
+            self.num_slots,
+            judge,
         )
         study.reopen(reopened)
+        study.end_stopped()
         if self.space.num_listed():
             study.open_all()
         return study

@@ -107,7 +107,7 @@ function cellText(row, key) {
   if (key === "f1") return figure(row.f1, 3) + (row.low === null ? "" : " [" + figure(row.low, 3) + ", " + figure(row.high, 3) + "]");
   if (key === "images_per_s") return figure(row.images_per_s, 0);
   if (key === "seconds") return row.seconds ? duration(row.seconds) : "–";
-  if (key === "state") return row.state + (row.early ? " early" : "") + (row.shared ? ", shared" : "");
+  if (key === "state") return row.state + (row.state === "stopped" ? " at " + row.epoch : "") + (row.early ? " early" : "") + (row.shared ? ", shared" : "");
   return figure(row[key], 3);
 }
 
