@@ -20,7 +20,7 @@ from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
-from orchestrator.config.stopping import Stopping
+from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.dashboard.page import write_page
@@ -39,6 +39,7 @@ from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.main_effects import effects_of
 from orchestrator.results.optuna_journal import OptunaJournal
+from orchestrator.results.pareto import front_lines
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
 from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import StudySamples
@@ -47,6 +48,7 @@ from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import (
@@ -59,7 +61,6 @@ from orchestrator.tuning.plan import (
 )
 from orchestrator.tuning.proposals import Proposals, distributions
 from orchestrator.tuning.samplers import directions
-from orchestrator.tuning.stopping import Judge
 from orchestrator.tuning.study import Study, past_trials, resume
 
 COMMAND = "python -m orchestrator.ablate"
@@ -86,7 +87,7 @@ class _Job:
 
     config: AblateConfig
     space: Space
-    stopping: Stopping
+    stopping: StopRule
     experiments: tuple[Experiment, ...]
     resolver: Resolver
     dataset: PreparedDataset
@@ -120,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
     dataset = find_dataset(config.data.path, config.out)
-    stopping(config, space)
+    _stop_rule(config, space)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
         _say_plan(_job(config, space, experiments, dataset), [this_machine()])
@@ -144,7 +145,7 @@ def _job(
 ) -> _Job:
     folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
-    return _Job(config, space, stopping(config, space), experiments, resolver, dataset, folder)
+    return _Job(config, space, _stop_rule(config, space), experiments, resolver, dataset, folder)
 
 
 def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
@@ -260,14 +261,14 @@ def _over_base(config: AblateConfig, space: Space) -> AblateConfig:
     return validate(AblateConfig, ("the space's base", space.base), ("the command", given_values))
 
 
-def stopping(config: AblateConfig, space: Space) -> Stopping:
+def _stop_rule(config: AblateConfig, space: Space) -> StopRule:
     """The command's rule over the space's.
 
     Raises:
         ConfigError: the kind of the space allows none.
     """
     rule = validate(
-        Stopping, ("the space's stop", given(space.stop)), ("the command", given(config.stop))
+        StopRule, ("the space's stop", given(space.stop)), ("the command", given(config.stop))
     )
     validate(Space, ("the space", {**given(space), "stop": to_dict(rule)}))
     return rule
@@ -342,6 +343,8 @@ def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     lines = closing_lines(view, folder, f"python -m orchestrator.leaderboard study={folder}")
     if job.config.data.path == EMBEDDED:
         lines = (*ABOUT_EMBEDDED, "", *lines)
+    if job.space.kind == "nsga2":
+        lines = (*front_lines(view), *lines)
     if view.count("failed") and not cluster.started:
         lines = (*lines, f"logs        {cluster.logs} on the head node")
     return lines

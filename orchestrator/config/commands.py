@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.experiment import Experiment, Resources
 from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath, Whole
-from orchestrator.config.stopping import Stopping
+from orchestrator.config.stop_rule import StopRule
 
 Address = Annotated[
     str,
@@ -129,8 +129,8 @@ class AblateConfig(Experiment):
         str, Field(min_length=1, description="a file of search_spaces/ or a path to a YAML file")
     ] = "quickstart"
     stop: Annotated[
-        Stopping, Field(description="when trials end early; goes over the space's own")
-    ] = Stopping()
+        StopRule, Field(description="when trials end early; goes over the space's own")
+    ] = StopRule()
     resources: Resources = Resources()
     out: Annotated[LocalPath, Field(description="folder that holds study folders")] = "runs"
     study: Annotated[

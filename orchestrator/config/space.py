@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from orchestrator.config.conditions import active, condition_problems, holds
 from orchestrator.config.section import Count, Flag, Number, Section
-from orchestrator.config.stopping import Stopping
+from orchestrator.config.stop_rule import StopRule
 
 Scalar = str | int | float | bool
 Values = dict[str, Scalar]
@@ -83,8 +83,8 @@ class Space(Section):
         tuple[Values, ...], Field(description="trials to try first (kinds that sample)")
     ] = ()
     stop: Annotated[
-        Stopping, Field(description="when trials that do worse than others end early")
-    ] = Stopping()
+        StopRule, Field(description="when trials that do worse than others end early")
+    ] = StopRule()
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Space:

@@ -2,7 +2,7 @@
 
 DRIVER. Listed trials (rows, grid) and sampled ones all go through Optuna, so that its samplers
 see every trial. The Optuna study lives in memory and is rebuilt from the ledger: Optuna's own
-storages cannot resume a killed driver (`results/optuna_journal.py` writes one, and reads none).
+storages cannot resume a killed driver (`results/journal_file.py` writes one, and reads none).
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import Any
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.space import Values
 from orchestrator.config.storage import write_atomic
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import Ledger, Record
 from orchestrator.tuning.lineages import Leg, StudyState, Trial, seconds_of
 from orchestrator.tuning.proposals import PastTrial, Proposals
-from orchestrator.tuning.stopping import Judge
 
 LINEAGES = "lineages"
 """Folder of a study that holds the checkpoints of each lineage."""

@@ -15,11 +15,11 @@ from orchestrator.config.space import Space
 from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
 from orchestrator.training.early_stop import last_epoch
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
-from orchestrator.tuning.stopping import Judge
 from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
 
 GRID = {

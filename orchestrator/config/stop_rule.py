@@ -13,7 +13,7 @@ from pydantic import Field
 from orchestrator.config.section import Count, Section
 
 
-class Stopping(Section):
+class StopRule(Section):
     """When a trial that does worse than others is stopped."""
 
     rule: Annotated[

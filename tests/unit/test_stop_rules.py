@@ -10,12 +10,12 @@ import pytest
 from test_study import MOST_LIVES, Driver, Killed, World, figures, records, space
 
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.stopping import Stopping
+from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.validate import validate
 from orchestrator.results.leaderboard_tables import csv_table, json_document, text_table
 from orchestrator.results.study_fold import fold
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, read_records
-from orchestrator.tuning.stopping import Judge
 from orchestrator.tuning.study import past_trials
 
 ASHA = {"rule": "asha", "min_epochs": 1, "reduction_factor": 2}
@@ -37,7 +37,7 @@ def no_waiting_for_the_disk(monkeypatch):
 
 
 def judge(**rule) -> Judge:
-    return Judge(validate(Stopping, ("a test", rule)), longest=16)
+    return Judge(validate(StopRule, ("a test", rule)), longest=16)
 
 
 def report(to: Judge, lineage: str, epoch: int, f1: float) -> int | None:

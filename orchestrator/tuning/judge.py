@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState, create_trial
 
-from orchestrator.config.stopping import Stopping
+from orchestrator.config.stop_rule import StopRule
 
 STUDY = "stopping"
 """Hyperband deals its brackets out by this name: it must not change."""
@@ -23,7 +23,7 @@ STUDY = "stopping"
 class Judge:
     """Says of each lineage whether its newest epoch is worth another."""
 
-    def __init__(self, stopping: Stopping, longest: int) -> None:
+    def __init__(self, stopping: StopRule, longest: int) -> None:
         """Know nothing yet.
 
         Args:
@@ -92,7 +92,7 @@ class Judge:
             )
 
 
-def _pruner(stopping: Stopping, longest: int) -> optuna.pruners.BasePruner:
+def _pruner(stopping: StopRule, longest: int) -> optuna.pruners.BasePruner:
     first, factor = stopping.min_epochs, stopping.reduction_factor
     match stopping.rule:
         case "asha":
