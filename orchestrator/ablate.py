@@ -307,6 +307,8 @@ def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     expected = forecast(job.space, job.experiments, lineages, state, job.dataset, stops=job.stops())
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
+    if words := job.stopping.words():
+        lines = (*lines, f"stopping    {words}")
     print(*lines, "", sep="\n")
     return capacity
 

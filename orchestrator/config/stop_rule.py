@@ -33,3 +33,19 @@ class StopRule(Section):
     min_trials: Annotated[
         Count, Field(description="median: trainings that have finished before any is stopped")
     ] = 5
+
+    def words(self) -> str:
+        """The rule as a plan says it; "" where there is none."""
+        match self.rule:
+            case "none":
+                return ""
+            case "median":
+                return (
+                    f"worse than half of those that finished, from epoch {self.min_epochs} on and "
+                    f"{self.min_trials} finished trainings on"
+                )
+            case _:
+                return (
+                    f"{self.rule}, from epoch {self.min_epochs} on; about one training in "
+                    f"{self.reduction_factor} goes on from each rung"
+                )

@@ -207,3 +207,18 @@ def test_a_stopped_trial_is_shown_as_such_and_never_ranked_whatever_its_score():
 def test_a_rule_that_is_not_one_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match=r"stop\.rule: must be one of none, asha, hyperband, med"):
         space({**GRID, "stop": {"rule": "ashaa"}})
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ({}, ""),
+        (ASHA, "asha, from epoch 1 on; about one training in 2 goes on from each rung"),
+        (
+            MEDIAN,
+            "worse than half of those that finished, from epoch 2 on and 2 finished trainings on",
+        ),
+    ],
+)
+def test_a_plan_says_the_rule_in_words(rule, words):
+    assert validate(StopRule, ("a test", rule)).words() == words
