@@ -22,6 +22,7 @@ from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.space import Space
+from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.dashboard.page import write_page
@@ -35,8 +36,12 @@ from orchestrator.embedded import (
 )
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.results.effects_report import effect_lines, write_effects
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
+from orchestrator.results.main_effects import effects_of
+from orchestrator.results.optuna_journal import OptunaJournal
+from orchestrator.results.pareto import front_lines
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
 from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
@@ -46,6 +51,7 @@ from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.stopping import go_on, stop_on_signals
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import (
@@ -57,7 +63,8 @@ from orchestrator.tuning.plan import (
     whole_paths,
     with_num_seeds,
 )
-from orchestrator.tuning.proposals import Proposals
+from orchestrator.tuning.proposals import Proposals, distributions
+from orchestrator.tuning.samplers import directions
 from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
 from orchestrator.tuning.study import FAILURES, Study, past_trials, resume
 from orchestrator.tuning.watchdog import watching
@@ -86,6 +93,7 @@ class _Job:
 
     config: AblateConfig
     space: Space
+    stopping: StopRule
     experiments: tuple[Experiment, ...]
     resolver: Resolver
     dataset: PreparedDataset
@@ -100,6 +108,14 @@ class _Job:
             self.space.epochs_choices(self.config.epochs),
             self.space.patience_choices(self.config.early_stop),
         )
+
+    def judge(self) -> Judge:
+        """Who says which trials are to be stopped."""
+        return Judge(self.stopping, max(self.space.epochs_choices(self.config.epochs)))
+
+    def stops(self) -> bool:
+        """Whether any trial can be stopped."""
+        return self.stopping.rule != "none"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -116,6 +132,7 @@ def main(argv: Sequence[str]) -> int:
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
     dataset = find_dataset(config.data.path, config.out)
+    _stop_rule(config, space)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
         _say_plan(_job(config, space, experiments, dataset, argv), [this_machine()])
@@ -140,7 +157,8 @@ def _job(
 ) -> _Job:
     folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
-    return _Job(config, space, experiments, resolver, dataset, folder, tuple(argv))
+    stopping = _stop_rule(config, space)
+    return _Job(config, space, stopping, experiments, resolver, dataset, folder, tuple(argv))
 
 
 def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
@@ -157,17 +175,32 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     if job.config.dry_run:
         return 0
     tensorboard = TensorBoard(job.folder, print)
+    journal = OptunaJournal(job.folder, print)
     in_ray = shown_in_ray(job.folder, cluster.logs)
-    with Ledger(job.folder) as ledger, LiveBoard(sys.stdout) as board, tensorboard, in_ray:
+    with (
+        Ledger(job.folder) as ledger,
+        LiveBoard(sys.stdout) as board,
+        tensorboard,
+        journal,
+        in_ray,
+    ):
         samples = StudySamples(tensorboard, job.dataset)
-        screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment)
-        times = _study(job, ledger, screen, capacity, cluster)
+        others = (journal.show,)
+        screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment, others)
+        times = _study(job, ledger, screen, journal, capacity, cluster)
         times += _clean_up(job, ledger, screen)
         view = screen.view()
         tensorboard.show(view)
     write_all(view, job.folder)
-    closing = (*_closing(job, view, cluster), *tensorboard.closing_lines())
-    print("", without_home(text_table(view)), "", *times, *closing, sep="\n")
+    effects = effects_of(view)
+    write_effects(effects, view, job.folder)
+    closing = (
+        *_closing(job, view, cluster),
+        *tensorboard.closing_lines(),
+        *journal.closing_lines(),
+    )
+    board_lines = (without_home(text_table(view)), *effect_lines(effects))
+    print("", *board_lines, "", *times, *closing, sep="\n")
     try:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
@@ -187,24 +220,38 @@ def _clean_up(job: _Job, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]
 
 
 def _study(
-    job: _Job, ledger: Ledger, screen: StudyScreen, capacity: SlotCapacity, cluster: Cluster
+    job: _Job,
+    ledger: Ledger,
+    screen: StudyScreen,
+    journal: OptunaJournal,
+    capacity: SlotCapacity,
+    cluster: Cluster,
 ) -> tuple[str, ...]:
     """Trains what the ledger does not have yet; returns where the time went, as lines."""
     records = list(read_records(job.folder / LEDGER))
+    past = past_trials(records, stopping=job.stops())
+    whole = whole_paths(job.space, job.resolver)
+    tried = [trial.values for trial in past]
+    journal.begin(distributions(job.space, whole, tried), directions(job.space.kind), tried)
     screen.begin(records, ledger.append(_study_record(job, capacity)))
     state = job.state()
-    reopened = resume(records, state, job.resolver.trial)
-    past = past_trials(records)
+    reopened = resume(records, state, job.resolver.trial, stopping=job.stops())
     configurations = Proposals(
         job.space,
         seed=job.config.seed,
-        whole=whole_paths(job.space, job.resolver),
+        whole=whole,
         past=by_configuration(past, job.space, job.config.seed),
     )
     repeats = Repeats(configurations, job.space, job.config.seed, past)
     num_slots = capacity.slots + capacity.missing
-    study = Study(job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots)
+    judge = job.judge()
+    for record in records:
+        judge.take(record)
+    study = Study(
+        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots, judge
+    )
     study.reopen(reopened)
+    study.end_stopped()
     if job.space.num_listed():
         study.open_all()
     if study.broken is not None:
@@ -272,6 +319,19 @@ def _over_base(config: AblateConfig, space: Space) -> AblateConfig:
     return validate(AblateConfig, ("the space's base", space.base), ("the command", given_values))
 
 
+def _stop_rule(config: AblateConfig, space: Space) -> StopRule:
+    """The command's rule over the space's.
+
+    Raises:
+        ConfigError: the kind of the space allows none.
+    """
+    rule = validate(
+        StopRule, ("the space's stop", given(space.stop)), ("the command", given(config.stop))
+    )
+    validate(Space, ("the space", {**given(space), "stop": to_dict(rule)}))
+    return rule
+
+
 def _given(config: AblateConfig) -> dict[str, object]:
     """What was set for the experiment, without defaults and without where it runs."""
     return {key: value for key, value in given(config).items() if key in Experiment.model_fields}
@@ -300,12 +360,14 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
 def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
     state = job.state()
-    resume(read_records(job.folder / LEDGER), state, job.resolver.trial)
+    resume(read_records(job.folder / LEDGER), state, job.resolver.trial, stopping=job.stops())
     experiments = with_seeds(job.experiments, job.space.seeds)
     lineages = [job.resolver.lineage(experiment) for experiment in experiments]
-    expected = forecast(job.space, experiments, lineages, state, job.dataset)
+    expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
+    if words := job.stopping.words():
+        lines = (*lines, f"stopping    {words}")
     print(*lines, "", sep="\n")
     return capacity
 
@@ -318,6 +380,7 @@ def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
         "study": job.folder.name,
         "command": shlex.join([*COMMAND.split(), *job.argv]),
         "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
+        "stop": to_dict(job.stopping),
         "experiment": to_dict(job.resolver.experiment({})),
         "dataset": {
             "name": dataset.name,
@@ -345,6 +408,8 @@ def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     lines = closing_lines(view, folder, more)
     if job.config.data.path == EMBEDDED:
         lines = (*ABOUT_EMBEDDED, "", *lines)
+    if job.space.kind == "nsga2":
+        lines = (*front_lines(view), *lines)
     if view.count("failed") and not cluster.started:
         lines = (*lines, f"logs        {cluster.logs} on the head node")
     return lines

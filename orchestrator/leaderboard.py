@@ -13,7 +13,9 @@ from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import LeaderboardConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.dashboard.page import write_page
+from orchestrator.results.effects_report import effect_lines, write_effects
 from orchestrator.results.leaderboard_tables import csv_table, json_document, markdown, text_table
+from orchestrator.results.main_effects import effects_of
 from orchestrator.results.study_fold import fold
 from orchestrator.tuning.ledger import LEDGER, read_records
 
@@ -23,6 +25,7 @@ EXAMPLES = (
     f"{COMMAND} study=runs/quickstart-1a2b3c4d",
     f"{COMMAND} study=runs/paper-1a2b3c4d format=csv > paper.csv",
     f"{COMMAND} study=runs/paper-1a2b3c4d format=html",
+    f"{COMMAND} study=runs/factorial-1a2b3c4d format=effects",
 )
 RENDER = {"table": text_table, "markdown": markdown, "csv": csv_table, "json": json_document}
 
@@ -41,7 +44,12 @@ def main(argv: Sequence[str]) -> int:
     if config.format == "html":
         print(write_page(ledger.parent))
         return 0
-    print(RENDER[config.format](fold(read_records(ledger))))
+    view = fold(read_records(ledger))
+    if config.format == "effects":
+        effects = effects_of(view)
+        print(*effect_lines(effects), *write_effects(effects, view, ledger.parent), sep="\n")
+        return 0
+    print(RENDER[config.format](view))
     return 0
 
 

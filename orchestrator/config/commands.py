@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.experiment import Experiment, Resources
 from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath, Whole
+from orchestrator.config.stop_rule import StopRule
 
 Address = Annotated[
     str,
@@ -127,6 +128,9 @@ class AblateConfig(Experiment):
     space: Annotated[
         str, Field(min_length=1, description="a file of search_spaces/ or a path to a YAML file")
     ] = "quickstart"
+    stop: Annotated[
+        StopRule, Field(description="when trials end early; goes over the space's own")
+    ] = StopRule()
     resources: Resources = Resources()
     out: Annotated[LocalPath, Field(description="folder that holds study folders")] = "runs"
     study: Annotated[
@@ -162,8 +166,11 @@ class LeaderboardConfig(Section):
 
     study: Annotated[str, Field(min_length=1, description="a study's folder")]
     format: Annotated[
-        Literal["table", "markdown", "csv", "json", "html"],
-        Field(description="how to print it; html = write the page into the study's folder"),
+        Literal["table", "markdown", "csv", "json", "html", "effects"],
+        Field(
+            description="how to print it; html = write the page into the study's folder; effects = "
+            "importance and main effects of the fields, with their pictures"
+        ),
     ] = "table"
 
 

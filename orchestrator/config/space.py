@@ -8,18 +8,26 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from orchestrator.config.conditions import active, condition_problems, holds
 from orchestrator.config.section import Count, Flag, Number, Section
+from orchestrator.config.stop_rule import StopRule
 
 Scalar = str | int | float | bool
 Values = dict[str, Scalar]
 
+SAMPLED = ("tpe", "gp", "cmaes", "qmc", "random", "nsga2")
+"""Kinds that draw their trials by one of Optuna's samplers."""
+CONDITIONAL = ("grid", "tpe", "random", "nsga2")
+"""Kinds that can hold an axis back; the other samplers know no such thing."""
+
 FIXED_IN_A_STUDY = ("data.", "resources.")
 """One study has one data set, held by warm workers, and one kind of slot."""
+MIN_RANGES_OF_CMAES = 2
 STEP_ROUNDING = 1e-8
 """0.3 is three steps of 0.1 in YAML, but not in binary."""
 
@@ -54,10 +62,14 @@ class Space(Section):
     question: Annotated[str, Field(min_length=1, description="what the study is to answer")]
     source: Annotated[str, Field(description="paper, table or reason behind the choice")] = ""
     kind: Annotated[
-        Literal["rows", "grid", "tpe", "random"],
-        Field(description="rows as listed, full grid of the axes, or Optuna's TPE or random"),
+        Literal["rows", "grid", "tpe", "gp", "cmaes", "qmc", "random", "nsga2"],
+        Field(
+            description="rows as listed, full grid of the axes, or a sampler of Optuna's: tpe, gp "
+            "(Gaussian process), cmaes, qmc (Sobol sequence), random, or nsga2 (macro-F1 and "
+            "seconds)"
+        ),
     ]
-    trials: Annotated[Count, Field(ge=0, description="trials to sample (tpe, random)")] = 0
+    trials: Annotated[Count, Field(ge=0, description="trials to sample (all but rows, grid)")] = 0
     seeds: Annotated[
         Count,
         Field(
@@ -69,9 +81,16 @@ class Space(Section):
     ] = {}  # noqa: RUF012 - pydantic copies defaults
     rows: Annotated[tuple[Values, ...], Field(description="the trials (kind rows)")] = ()
     axes: Annotated[dict[str, Axis], Field(description="values or range of each path")] = {}  # noqa: RUF012
+    when: Annotated[
+        dict[str, dict[str, tuple[Scalar, ...] | Scalar]],
+        Field(description="axes that exist only where another has one of these values"),
+    ] = {}  # noqa: RUF012
     points: Annotated[
-        tuple[Values, ...], Field(description="trials to sample first (tpe, random)")
+        tuple[Values, ...], Field(description="trials to try first (kinds that sample)")
     ] = ()
+    stop: Annotated[
+        StopRule, Field(description="when trials that do worse than others end early")
+    ] = StopRule()
 
     @model_validator(mode="after")
     def _fits_its_kind(self) -> Space:
@@ -81,20 +100,29 @@ class Space(Section):
         return self
 
     def _problem(self) -> str:
-        sampled = self.kind in ("tpe", "random")
+        sampled = self.kind in SAMPLED
         if (self.kind == "rows") != bool(self.rows):
             return f"rows: must be given for kind 'rows' and no other; got kind '{self.kind}'"
         if (self.kind == "rows") == bool(self.axes):
             return f"axes: must be given for every kind but 'rows'; got kind '{self.kind}'"
         if sampled != bool(self.trials):
-            return f"trials: must be >= 1 for tpe and random and absent else; got {self.trials}"
+            return (
+                "trials: must be >= 1 for kinds that sample, and absent for rows and grid; got "
+                f"{self.trials} for kind '{self.kind}'"
+            )
         if self.points and not sampled:
-            return f"points: must be given for tpe and random only; got kind '{self.kind}'"
+            return f"points: must be given for kinds that sample only; got kind '{self.kind}'"
         if len(self.points) > self.trials:
             return f"trials: must be >= the {len(self.points)} points; got {self.trials}"
         if self.seeds > 1 and "seed" in self.paths():
             return f"seeds: must be 1 where seed is varied by the space itself; got {self.seeds}"
-        return self._axis_problem() or self._repetition() or self._point_problem()
+        return (
+            self._axis_problem()
+            or self._repetition()
+            or self._condition_problem()
+            or self._point_problem()
+            or self._sampler_problem()
+        )
 
     def _axis_problem(self) -> str:
         for path, axis in self.axes.items():
@@ -118,6 +146,13 @@ class Space(Section):
                     return f"{place}: must not repeat a trial or value; got {text} more than once"
         return ""
 
+    def _condition_problem(self) -> str:
+        if self.when and self.kind not in CONDITIONAL:
+            kinds = ", ".join(CONDITIONAL)
+            return f"when: must be absent for all kinds but {kinds}; got kind '{self.kind}'"
+        listed = {path: axis for path, axis in self.axes.items() if isinstance(axis, tuple)}
+        return next(condition_problems(self.when, self.axes, listed), "")
+
     def _point_problem(self) -> str:
         for number, point in enumerate(self.points):
             for path, value in point.items():
@@ -125,7 +160,35 @@ class Space(Section):
                     return f"points[{number}].{path}: must be an axis; got none of that path"
                 if not _holds(self.axes[path], value):
                     return f"points[{number}].{path}: must lie on its axis; got {value!r}. Widen the axis"
+            ordered = {path: point[path] for path in self.axes if path in point}
+            for path in point.keys() - active(ordered, self.when):
+                return f"points[{number}].{path}: must be left out where `when` leaves it out"
         return ""
+
+    def _sampler_problem(self) -> str:
+        """What a sampler needs to do better than chance."""
+        if self.kind == "cmaes" and self._num_ranges() < MIN_RANGES_OF_CMAES:
+            return (
+                f"axes: must have at least {MIN_RANGES_OF_CMAES} ranges for kind 'cmaes', which "
+                f"draws listed values at random; got {self._num_ranges()}. Use tpe or gp"
+            )
+        if self.kind not in ("tpe", "random"):
+            for number, point in enumerate(self.points):
+                due = {path for path in self.axes if holds(path, point, self.when)}
+                if missing := due - point.keys():
+                    return (
+                        f"points[{number}]: must have a value for each axis with kind "
+                        f"'{self.kind}'; got none for {', '.join(sorted(missing))}"
+                    )
+        if self.kind == "nsga2" and self.stop.rule != "none":
+            return (
+                "stop.rule: must be none for kind 'nsga2': with two objectives no trial is worse "
+                f"than all others before it ends; got {self.stop.rule}"
+            )
+        return ""
+
+    def _num_ranges(self) -> int:
+        return sum(isinstance(axis, Range) for axis in self.axes.values())
 
     def paths(self) -> tuple[str, ...]:
         """The varied paths, in the order of the file."""
@@ -139,12 +202,17 @@ class Space(Section):
         elif self.kind == "grid":
             choices = [axis for axis in self.axes.values() if isinstance(axis, tuple)]
             for combination in itertools.product(*choices):
-                yield dict(zip(self.axes, combination, strict=True))
+                values = dict(zip(self.axes, combination, strict=True))
+                # What a condition leaves out makes combinations alike: one of them is listed.
+                if not self.when or _is_first(values, kept := active(values, self.when), self.axes):
+                    yield kept if self.when else values
 
     def num_listed(self) -> int:
         """How many configurations the space lists; 0 if it samples them."""
         if self.kind == "rows":
             return len(self.rows)
+        if self.kind == "grid" and self.when:
+            return sum(1 for _ in self.listed())
         if self.kind == "grid":
             return math.prod(len(axis) for axis in self.axes.values() if isinstance(axis, tuple))
         return 0
@@ -171,9 +239,16 @@ class Space(Section):
             return tuple(sorted({int(row.get(path, default)) for row in self.rows}))
         if axis is None:
             return (default,)
+        unset = {default} if "epochs" in self.when else set()
         if isinstance(axis, Range):
-            return tuple(range(int(axis.low), int(axis.high) + 1, int(axis.step or 1)))
-        return tuple(sorted({int(value) for value in axis}))
+            steps = range(int(axis.low), int(axis.high) + 1, int(axis.step or 1))
+            return tuple(sorted(unset.union(steps)))
+        return tuple(sorted(unset.union(int(value) for value in axis)))
+
+
+def _is_first(values: Values, kept: Values, axes: Mapping[str, Axis]) -> bool:
+    """Whether all axes that a condition leaves out stand at their first value."""
+    return all(path in kept or value == axes[path][0] for path, value in values.items())  # type: ignore[index]
 
 
 def _holds(axis: Axis, value: Scalar) -> bool:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from orchestrator.dashboard.slot_activity import SlotActivity, SlotState
+from orchestrator.results.field_importance import Importance
 from orchestrator.results.leaderboard_cells import (
     EPOCHS,
     footer,
@@ -42,20 +43,6 @@ LOG_RATIO: Final = 30.0
 """Positive values that differ by more than this factor are drawn on a logarithmic axis."""
 _MAX_NAME: Final = 80
 _MAX_ERROR: Final = 400
-
-
-@dataclass(frozen=True)
-class Importance:
-    """How much of the score's variance each field explains, or why that is not known.
-
-    Attributes:
-        shares: by path, they add up to 1; empty where `why` says why not.
-        num_trials: finished trials it was computed from.
-    """
-
-    shares: Mapping[str, float] = field(default_factory=dict)
-    num_trials: int = 0
-    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +120,7 @@ def head_document(
 ) -> dict[str, Any]:
     """What is sent each time: the study, its plan, slots, leader and order."""
     seeds = has_seeds(view)
-    states: tuple[State, ...] = ("queued", "running", "finished", "failed")
+    states: tuple[State, ...] = ("queued", "running", "finished", "stopped", "failed")
     return {
         "name": shown(view.name),
         "about": [shown(line, 0) for line in heading(view)[1:]],
@@ -225,7 +212,7 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
             "epoch": slot.epoch,
             "epochs": longest[slot.lineage].epochs if slot.lineage in longest else None,
             "ended": slot.lineage in longest
-            and longest[slot.lineage].state in ("finished", "failed"),
+            and longest[slot.lineage].state in ("finished", "stopped", "failed"),
             "busy_s": slot.seconds,
             "since": round(slot.since_s),
             "until": round(slot.until_s),
@@ -245,7 +232,9 @@ def _leader(view: StudyView) -> dict[str, Any] | None:
     """The winner, or while nothing is finished the best of those that run."""
     row = view.winner
     if row is None:
-        running = [row for row in view.trials if row.val_macro_f1 is not None]
+        running = [
+            row for row in view.trials if row.val_macro_f1 is not None and row.state != "stopped"
+        ]
         row = max(running, key=lambda row: row.val_macro_f1 or 0.0, default=None)
     if row is None or len(row.confusion) != len(view.classes):
         return None

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.config.errors import OrchestratorError
-from orchestrator.dashboard.importance import importance_of
-from orchestrator.dashboard.snapshot import Importance, Snapshot, StudyFeed, shown
+from orchestrator.dashboard.snapshot import Snapshot, StudyFeed, shown
+from orchestrator.results.field_importance import Importance, importance_of
 from orchestrator.results.study_view import StudyView
 from orchestrator.tuning.ledger import LEDGER
 

@@ -71,7 +71,7 @@ def log_text(view: StudyView) -> str:
 
 def status_message(view: StudyView) -> str:
     """One line for the list of jobs."""
-    ended = view.count("finished") + view.count("failed")
+    ended = view.count("finished") + view.count("stopped") + view.count("failed")
     best = view.leading
     words = f"{ended} of {len(view.trials)} trials ended"
     if best is not None:

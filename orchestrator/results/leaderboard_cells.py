@@ -99,6 +99,11 @@ def footer(view: StudyView) -> tuple[str, ...]:
         lines.append(f"~ not distinguishable from the winner: {_how_compared(view)}")
     if any(row.ended_early for row in view.trials):
         lines.append("a finished trial of fewer epochs than it asked for stopped early: early_stop")
+    if stopped := view.count("stopped"):
+        lines.append(
+            f"{stopped} trial{'s were' if stopped > 1 else ' was'} stopped as others did better, and "
+            "not ranked: the score of a stopped trial is that of fewer epochs"
+        )
     if saved := view.epochs_needed_unshared - view.epochs_planned:
         lines.append(
             f"{view.epochs_planned} epochs do the work of {view.epochs_needed_unshared}: "
@@ -239,7 +244,7 @@ def _cells_of(
         figure_text(place.mean("val_loss")),
         *(figure_text(f1) for f1 in mean_f1_by_class(place, num_classes)),
         figure_text(row.metrics.get("images_per_s"), 0),
-        place.state,
+        place.state if len(place.rows) > 1 else row.state_text,
     )
 
 

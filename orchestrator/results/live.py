@@ -40,7 +40,12 @@ _REFRESHES_PER_S: Final = 2
 _MIN_ROWS: Final = 3
 _COLUMN_GAP: Final = 2
 _BAR_WIDTH: Final = 24
-_STYLES: Final[Mapping[str, str]] = {"running": "cyan", "failed": "red", "queued": "dim"}
+_STYLES: Final[Mapping[str, str]] = {
+    "running": "cyan",
+    "stopped": "dim",
+    "failed": "red",
+    "queued": "dim",
+}
 
 
 class LiveBoard:
@@ -212,7 +217,7 @@ class _PlainLines:
         ended = [
             row
             for row in changed
-            if row.state in ("finished", "failed") and row.trial not in self._ended
+            if row.state in ("finished", "stopped", "failed") and row.trial not in self._ended
         ]
         self._ended.update(row.trial for row in ended)
         for row in ended:
@@ -224,6 +229,11 @@ class _PlainLines:
         if row.state == "failed":
             error = one_line(without_home(row.error), 200) or "no error was recorded"
             return f"trial {row.trial} failed at epoch {row.epoch}/{row.epochs}  {error}"
+        if row.state == "stopped":
+            return (
+                f"trial {row.trial} stopped at epoch {row.epoch}/{row.epochs}  "
+                f"macro-F1 {score_text(row)}"
+            )
         rank = "not ranked: no macro-F1"
         if self._has_seeds and row.val_macro_f1 is not None:
             rank = f"seed {row.seed} of configuration {row.configuration}"
@@ -238,7 +248,7 @@ class _PlainLines:
 def _resume_lines(view: StudyView) -> list[str]:
     if not view.epochs_trained:
         return []
-    ended = view.count("finished") + view.count("failed")
+    ended = view.count("finished") + view.count("stopped") + view.count("failed")
     return [
         f"resuming: {view.epochs_trained} epochs and {ended} of {len(view.trials)} trials are done, "
         f"{view.epochs_left} epochs are left"

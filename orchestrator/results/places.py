@@ -19,7 +19,13 @@ from orchestrator.results.ties import Behind, behind_winner, mean_interval
 if TYPE_CHECKING:
     from orchestrator.results.study_view import Interval, State, TrialRow
 
-_STATE_ORDER: Mapping[State, int] = {"finished": 0, "running": 1, "failed": 2, "queued": 3}
+_STATE_ORDER: Mapping[State, int] = {
+    "finished": 0,
+    "running": 1,
+    "stopped": 2,
+    "failed": 3,
+    "queued": 4,
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,7 @@ class Place:
             return self.row.state
         if states & {"queued", "running"}:
             return "running"
-        return "failed"
+        return "failed" if "failed" in states else "stopped"
 
     def mean(self, metric: str) -> float | None:
         """A figure's mean over the seeds that have finished; before any has, the trial's own."""
@@ -91,7 +97,7 @@ class Place:
 
 
 def places_of(rows: Iterable[TrialRow]) -> tuple[Place, ...]:
-    """The leaderboard: ranked configurations first, then running, failed and queued ones."""
+    """The leaderboard: ranked configurations first, then running, stopped, failed, queued ones."""
     members: dict[int, list[TrialRow]] = {}
     for row in rows:
         members.setdefault(row.configuration, []).append(row)
@@ -122,7 +128,8 @@ def _unranked(rows: list[TrialRow]) -> Place:
 
 def _open_first(rows: list[TrialRow]) -> TrialRow:
     """What is still to be said of a configuration, its trial says that is farthest from its end."""
-    return max(rows, key=lambda row: (row.state == "running", row.state == "failed"))
+    order = ("running", "failed", "stopped")
+    return max(rows, key=lambda row: [row.state == state for state in order])
 
 
 def _ranked(places: list[Place]) -> Iterable[Place]:

@@ -235,7 +235,7 @@ def _by_score(rows: Sequence[TrialRow]) -> Any:
 def _ends(rows: Sequence[TrialRow]) -> dict[int, str]:
     ends: dict[int, list[int]] = {}
     for row in rows:
-        if row.state in ("finished", "failed"):
+        if row.state in ("finished", "stopped", "failed"):
             ends.setdefault(row.epoch, []).append(row.trial)
     return {epoch: ",".join(map(str, sorted(trials))) for epoch, trials in ends.items()}
 

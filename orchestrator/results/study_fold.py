@@ -117,7 +117,7 @@ class StudyFold:
 
     def _add_end(self, record: Mapping[str, Any]) -> None:
         trial = int(record["trial"])
-        if record["state"] not in ("finished", "failed"):
+        if record["state"] not in ("finished", "stopped", "failed"):
             raise ValueError(f"state {record['state']!r}")
         self._ends[trial] = _End(
             state=record["state"],
@@ -138,11 +138,12 @@ class StudyFold:
     def _row(self, trial: "_Trial") -> TrialRow:
         end = self._ends.get(trial.trial)
         epochs = self._epochs.get(trial.lineage, {})
-        asked = end.epoch if end and end.state == "finished" else trial.epochs
+        ended_at = end.epoch if end and end.state in ("finished", "stopped") else None
+        asked = trial.epochs if ended_at is None else ended_at
         curve = tuple(epochs[epoch] for epoch in sorted(epochs) if epoch <= asked)
         reached = curve[-1].epoch if curve else 0
-        if end and end.state == "finished":
-            reached = end.epoch
+        if ended_at is not None:
+            reached = ended_at
         return TrialRow(
             trial=trial.trial,
             values=trial.values,
@@ -189,7 +190,7 @@ class _Trial:
 
 @dataclass(frozen=True)
 class _End:
-    state: Literal["finished", "failed"]
+    state: Literal["finished", "stopped", "failed"]
     epoch: int
     error: str
     checkpoint: str

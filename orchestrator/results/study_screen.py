@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from orchestrator.config.experiment import Experiment
@@ -31,12 +31,22 @@ class StudyScreen:
         tensorboard: TensorBoard,
         samples: StudySamples,
         experiment_of: Callable[[dict[str, Any]], Experiment],
+        others: Sequence[Callable[[StudyView], None]] = (),
     ) -> None:
-        """Show nothing yet; `experiment_of` resolves a trial's values."""
+        """Show nothing yet.
+
+        Args:
+            board: the terminal.
+            tensorboard: its files.
+            samples: pictures of augmented images.
+            experiment_of: resolves a trial's values.
+            others: told of the study with every record; must return at once.
+        """
         self._board = board
         self._tensorboard = tensorboard
         self._samples = samples
         self._experiment_of = experiment_of
+        self._others = tuple(others)
         self._fold = StudyFold()
         self._num_trials = 0
         self._unshown = 0
@@ -84,7 +94,10 @@ class StudyScreen:
         )
 
     def _show_all(self) -> None:
-        self._board.update(self._fold.view(), self._slots)
+        view = self._fold.view()
+        self._board.update(view, self._slots)
+        for other in self._others:
+            other(view)
         self._unshown = 0
         self._shown_at_s = time.monotonic()
 

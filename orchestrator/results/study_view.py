@@ -17,7 +17,7 @@ from orchestrator.results.places import Place, places_of
 RANKED_BY: Final = "val_macro_f1"
 
 Scalar = str | int | float | bool | None
-State = Literal["queued", "running", "finished", "failed"]
+State = Literal["queued", "running", "finished", "stopped", "failed"]
 Interval = tuple[float, float]
 Confusion = tuple[tuple[int, ...], ...]
 
@@ -54,6 +54,7 @@ class TrialRow:
     Attributes:
         epochs: how many epochs the trial asks for.
         epoch: how many it has reached.
+        state: stopped if it did worse than others; it has a score and is never ranked.
         last: its figures at `epoch`; None before the first epoch, or where they are lost.
         curve: its epochs in order, never beyond its own last.
         error: why it failed; checkpoint and log are relative to the study's folder ("" = none).
@@ -105,8 +106,13 @@ class TrialRow:
 
     @property
     def epochs_due(self) -> int:
-        """How many epochs it takes: what it asks for, or where it ended early."""
-        return self.epoch if self.ended_early else self.epochs
+        """How many epochs it takes: what it asks for, or where it ended early or was stopped."""
+        return self.epoch if self.ended_early or self.state == "stopped" else self.epochs
+
+    @property
+    def state_text(self) -> str:
+        """Its state in words."""
+        return f"stopped at {self.epoch}" if self.state == "stopped" else self.state
 
     @property
     def seconds(self) -> float:
@@ -156,7 +162,7 @@ class StudyView:
 
     @cached_property
     def places(self) -> tuple[Place, ...]:
-        """The leaderboard: ranked configurations first, then running, failed and queued ones."""
+        """The leaderboard: ranked configurations first, then running, stopped, failed, queued."""
         return places_of(self.trials)
 
     @property

@@ -50,7 +50,7 @@ SAMPLES: Final = "samples"
 WHOLE: Final = "whole"
 """End of the name of a file of samples that no kill has cut short."""
 TRAINING: Final = "training"
-ENDED: Final = ("finished", "failed")
+ENDED: Final = ("finished", "stopped", "failed")
 _SPLITS: Final = {"train": "train", "val": "validation"}
 _BOUNDS: Final = ("_low", "_high")
 
@@ -173,7 +173,7 @@ class RunFiles:
     def _end(self, run: _Open) -> None:
         self._write_confusion(run)
         if run.curve.values:
-            run.file.add(0, [session_end(succeeded=run.curve.state == "finished")])
+            run.file.add(0, [session_end(succeeded=run.curve.state != "failed")])
         run.file.close(mark=_digest(run.curve))
 
     def _write_confusion(self, run: _Open) -> None:

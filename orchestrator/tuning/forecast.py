@@ -38,7 +38,7 @@ class Forecast:
         parameters: of the largest model.
         disk_bytes: of checkpoints at the end; for a space that samples, the most it can be.
         exact: whether the space lists its trials.
-        stops_early: whether patience may end a trial before its epochs.
+        stops_early: whether patience or others that do better may end a trial before its epochs.
         num_unshared: experiments, of those checked, whose schedule depends on their epochs.
     """
 
@@ -59,6 +59,8 @@ def forecast(
     lineages: Sequence[str],
     state: StudyState,
     dataset: PreparedDataset,
+    *,
+    stops: bool = False,
 ) -> Forecast:
     """Work out the rest of a study.
 
@@ -68,14 +70,16 @@ def forecast(
         lineages: the lineage of each of them.
         state: what the ledger knows.
         dataset: the data set.
+        stops: whether trials that do worse than others are stopped.
     """
     size = _Size(
         parameters=max(_parameters(experiment, dataset) for experiment in experiments),
         moments=max(_moments(experiment) for experiment in experiments),
     )
+    early = stops or any(experiment.early_stop for experiment in experiments)
     if space.num_listed():
-        return _of_listed(experiments, lineages, state, size)
-    return _of_sampled(space, experiments, state, size)
+        return _of_listed(experiments, lineages, state, size, early)
+    return _of_sampled(space, experiments, state, size, early)
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class _Size:
 
 
 def _of_sampled(
-    space: Space, experiments: Sequence[Experiment], state: StudyState, size: _Size
+    space: Space, experiments: Sequence[Experiment], state: StudyState, size: _Size, early: bool
 ) -> Forecast:
     num_trials, longest = space.num_trials(), max(state.milestones)
     num_kept = len(state.milestones) + sum(some > 0 for some in state.patience)
@@ -104,17 +108,25 @@ def _of_sampled(
         parameters=size.parameters,
         disk_bytes=num_trials * size.lineage_bytes(num_kept),
         exact=False,
-        stops_early=any(experiment.early_stop for experiment in experiments),
+        stops_early=early,
         num_unshared=sum(map(is_bound_to_horizon, experiments)),
     )
 
 
 def _of_listed(
-    experiments: Sequence[Experiment], lineages: Sequence[str], state: StudyState, size: _Size
+    experiments: Sequence[Experiment],
+    lineages: Sequence[str],
+    state: StudyState,
+    size: _Size,
+    early: bool,
 ) -> Forecast:
     ends: dict[str, set[int]] = {}
+    ended = state.ended()
     for experiment, lineage in zip(experiments, lineages, strict=True):
-        ends.setdefault(lineage, set()).add(state.last_epoch(lineage, experiment))
+        last = state.last_epoch(lineage, experiment)
+        if (lineage, experiment.epochs, experiment.early_stop) in ended:
+            last = min(last, state.recorded_epoch(lineage))  # stopped or failed: no more to train
+        ends.setdefault(lineage, set()).add(last)
     return Forecast(
         num_trials=len(experiments),
         num_lineages=len(ends),
@@ -123,7 +135,7 @@ def _of_listed(
         parameters=size.parameters,
         disk_bytes=sum(size.lineage_bytes(len(at)) for at in ends.values()),
         exact=True,
-        stops_early=any(experiment.early_stop for experiment in experiments),
+        stops_early=early,
         num_unshared=sum(map(is_bound_to_horizon, experiments)),
     )
 

@@ -107,6 +107,12 @@ def is_bound_to_horizon(experiment: Experiment) -> bool:
     return experiment.schedule != "constant"
 
 
+def seconds_of(epochs: Mapping[int, Mapping[str, Any]], last: int) -> float:
+    """Seconds of all phases of the epochs up to `last`."""
+    known = (metrics.get("seconds") or {} for epoch, metrics in epochs.items() if epoch <= last)
+    return float(sum(sum(seconds.values()) for seconds in known))
+
+
 @functools.lru_cache
 def _digest(file: Path, _changed_ns: int) -> str:
     """Every trial of a study asks for the same few files of some hundred MB."""
@@ -175,8 +181,27 @@ class StudyState:
 
     def metrics(self, trial: Trial) -> Mapping[str, Any] | None:
         """What is known of the trial's last epoch."""
-        known = self._epochs.get(trial.lineage, {})
-        return known.get(self.last_epoch(trial.lineage, trial.experiment))
+        return self.metrics_at(trial.lineage, self.last_epoch(trial.lineage, trial.experiment))
+
+    def metrics_at(self, lineage: str, epoch: int) -> Mapping[str, Any] | None:
+        """What is known of an epoch of a lineage."""
+        return self._epochs.get(lineage, {}).get(epoch)
+
+    def seconds(self, lineage: str, epoch: int) -> float:
+        """Seconds that the epochs of a lineage took, up to this one."""
+        return seconds_of(self._epochs.get(lineage, {}), epoch)
+
+    def ended(self) -> set[tuple[str, int, int]]:
+        """Lineage, epochs and patience of each trial that has ended."""
+        return {
+            (trial.lineage, trial.epochs, trial.patience)
+            for trial in self.trials.values()
+            if trial.number not in self._open
+        }
+
+    def open_lineages(self) -> set[str]:
+        """Lineages that have open trials."""
+        return {trial.lineage for trial in self._open.values()}
 
     def answered(self) -> list[Trial]:
         """Open trials whose last epoch is known, in the order of their numbers."""

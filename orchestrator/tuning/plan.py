@@ -17,11 +17,12 @@ from orchestrator.config.address import absolute_address
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.optimizers import Timm
-from orchestrator.config.problems import did_you_mean
+from orchestrator.config.problems import did_you_mean, shown
 from orchestrator.config.space import Range, Space, Values
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.tuning.lineages import Trial, lineage_key
 from orchestrator.tuning.proposals import check_draws
+from orchestrator.tuning.samplers import missing_package
 
 NUM_DRAWS = 64
 
@@ -136,22 +137,37 @@ def check_space(
         ConfigError: all mistakes, each once.
     """
     experiments: list[Experiment] = []
-    problems: dict[str, None] = {}
+    found: dict[str, Values] = {}  # each problem with the first values that have it
     whole = whole_paths(space, resolver)
     _refuse_fractions(space, whole)
+    _refuse_missing_package(space)
     for values in check_draws(space, whole, NUM_DRAWS):
         try:
             experiments.append(resolver.experiment(values))
+            problems = _deeper_problems(experiments[-1], image_size, num_classes)
         except ConfigError as error:
-            problems |= dict.fromkeys(error.problems)
-    if not space.num_listed():
-        problems = _one_of_each_rule(problems)
-    for experiment in experiments:
-        problems |= dict.fromkeys(model_problems(experiment, image_size, num_classes))
-        problems |= dict.fromkeys(training_problems(experiment))
-    if problems:
-        raise ConfigError(*problems)
+            problems = error.problems
+        for problem in problems:
+            found.setdefault(problem, values)
+    if found:
+        by_rule = found if space.num_listed() else _one_of_each_rule(found)
+        raise ConfigError(*(_with_values(problem, by_rule[problem]) for problem in by_rule))
     return tuple(experiments)
+
+
+def _deeper_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:
+    return (*model_problems(experiment, image_size, num_classes), *training_problems(experiment))
+
+
+def _with_values(problem: str, values: Values) -> str:
+    """The problem and the trial that has it: which of many values it was may lie in another."""
+    drawn = ", ".join(f"{path}={shown(value)}" for path, value in values.items())
+    return f"{problem} [trial of {drawn}]" if drawn else problem
+
+
+def _refuse_missing_package(space: Space) -> None:
+    if problem := missing_package(space.kind):
+        raise ConfigError(problem)
 
 
 def _refuse_fractions(space: Space, whole: frozenset[str]) -> None:
@@ -171,12 +187,12 @@ def _refuse_fractions(space: Space, whole: frozenset[str]) -> None:
         raise ConfigError(*problems)
 
 
-def _one_of_each_rule(problems: Mapping[str, None]) -> dict[str, None]:
+def _one_of_each_rule(problems: Mapping[str, Values]) -> dict[str, Values]:
     """Many draws break one rule, each with a value of its own: one of them tells as much."""
     first: dict[str, str] = {}
     for problem in problems:
         first.setdefault(problem.partition("; got ")[0], problem)
-    return dict.fromkeys(first.values())
+    return {problem: problems[problem] for problem in first.values()}
 
 
 def model_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:

@@ -1,14 +1,13 @@
 """Which trial comes next: an Optuna study that is asked and told.
 
-DRIVER. Listed trials (rows, grid) and sampled ones (TPE, random) all go through Optuna, so
-that its analyses see every trial. The Optuna study lives in memory and is rebuilt from the
-ledger: Optuna's own storages cannot resume a killed driver.
+DRIVER. Listed trials (rows, grid) and sampled ones all go through Optuna, so that its samplers
+see every trial. The Optuna study lives in memory and is rebuilt from the ledger: Optuna's own
+storages cannot resume a killed driver (`results/journal_file.py` writes one, and reads none).
 """
 
 from __future__ import annotations
 
 import json
-import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,20 +21,36 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
+from orchestrator.config.conditions import holds
 from orchestrator.config.space import Axis, Range, Scalar, Space, Values
+from orchestrator.tuning.samplers import REPLAYED, directions, sampler
+
+DRAWS = 10
+"""Times that a configuration which is known already is drawn again; then it is taken, and read off."""
 
 
 @dataclass(frozen=True)
 class PastTrial:
-    """A trial that the ledger knows."""
+    """A trial that the ledger knows.
+
+    Attributes:
+        score: last macro-F1 of a trial that finished or was stopped; None if it failed or is open.
+        stopped_at: the epoch at which it was stopped; None where it was not.
+        seconds: that its epochs took.
+        asked, ended: places in the ledger of its announcement and its end.
+        configuration: number of what it is a trial of (`seeds.py`).
+        seed: that it is trained with.
+    """
 
     number: int
     values: Values
     score: float | None
-    """Macro-F1 of a finished trial; None if it failed or is still open."""
     open: bool
+    stopped_at: int | None = None
+    seconds: float = 0.0
+    asked: int = 0
+    ended: int = 0
     configuration: int = -1
-    """Number of what it is a trial of (`seeds.py`)."""
     seed: int = 0
 
 
@@ -56,21 +71,34 @@ class Proposals:
         self._space = space
         self._seed = seed
         known = list(past)
-        self._distributions = _distributions(space, whole, [trial.values for trial in known])
+        self._distributions = distributions(space, whole, [trial.values for trial in known])
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for each study and trial
-        self._study = optuna.create_study(direction="maximize", sampler=_sampler(space, seed))
-        self._numbers: dict[int, int] = {}
+        self._study = optuna.create_study(
+            directions=directions(space.kind), sampler=sampler(space, seed, 0)
+        )
+        self._asked: dict[int, optuna.Trial] = {}
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
-        self._seen = {_key(trial.values) for trial in known}
-        for trial in known:
-            self._remember(trial)
+        self._points = {_key(values) for values in space.points}
+        self._seen: set[str] = set()
+        if space.kind in REPLAYED:
+            self._replay(known)
+        else:
+            for trial in known:
+                self._remember(trial)
+        self._seen |= {_key(trial.values) for trial in known}
         self._listed = deque(self._unseen_listed())
 
     def next(self) -> tuple[int, Values] | None:
         """The next trial's number and values; None when there are no more."""
         if self._listed:
-            return self._take(self._listed.popleft())
-        return self._sample()
+            proposed = self._ask_for(self._listed.popleft(), self._next_number)
+        elif self._next_number < self._space.trials:
+            proposed = self._draw_new(self._next_number)
+        else:
+            return None
+        number = self._next_number
+        self._next_number += 1
+        return number, self._note(number, *proposed)
 
     def exhausted(self) -> bool:
         """Whether there are no more trials to hand out."""
@@ -78,51 +106,99 @@ class Proposals:
             return not self._listed
         return self._next_number >= self._space.trials
 
-    def tell(self, number: int, score: float | None) -> None:
-        """Say how a trial ended: its macro-F1, or None if it failed."""
-        state = TrialState.FAIL if score is None else TrialState.COMPLETE
-        self._study.tell(self._numbers[number], score, state=state)
+    def tell(
+        self,
+        number: int,
+        score: float | None,
+        *,
+        stopped_at: int | None = None,
+        seconds: float = 0.0,
+    ) -> None:
+        """Say how a trial ended.
 
-    def _sample(self) -> tuple[int, Values] | None:
-        if self._next_number >= self._space.trials:
-            return None
-        # A sampler of its own for each trial makes a proposal a function of the seed, the
-        # trial's number and what was told before: a resumed study proposes the same.
-        # Hashed, as a sum would make trial 5 of seed 0 trial 4 of seed 1.
-        about = f"{self._seed}/{self._next_number}"
-        self._study.sampler = _sampler(self._space, zlib.crc32(about.encode()))
-        return self._ask()
+        Args:
+            number: of the trial.
+            score: its last macro-F1, or None if it failed.
+            stopped_at: the epoch at which it was stopped, None if it was not.
+            seconds: that its epochs took.
+        """
+        trial = self._asked.pop(number, None)
+        if trial is None:
+            return  # one that the sampler does without
+        if score is None:
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif stopped_at is not None:
+            trial.report(score, stopped_at)
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, self._objectives(score, seconds))
 
-    def _take(self, values: Values) -> tuple[int, Values]:
-        self._study.enqueue_trial(values)
-        return self._ask(values)
+    def _draw_new(self, number: int) -> tuple[optuna.Trial, Values]:
+        """Let the sampler draw, and again while it draws what is known already."""
+        for attempt in range(DRAWS):
+            self._study.sampler = sampler(self._space, self._seed, number, attempt)
+            trial, values = draw(self._study, self._space, self._distributions)
+            if _key(values) not in self._seen or attempt == DRAWS - 1:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+        return trial, values
 
-    def _ask(self, fixed: Values | None = None) -> tuple[int, Values]:
-        paths = list(fixed) if fixed else list(self._space.axes)
-        trial = self._study.ask({path: self._distributions[path] for path in paths})
-        number = self._next_number
-        self._next_number += 1
-        self._numbers[number] = trial.number
-        values = {path: trial.params[path] for path in paths}
+    def _note(self, number: int, trial: optuna.Trial, values: Values) -> Values:
+        self._asked[number] = trial
         self._seen.add(_key(values))
-        return number, values
+        return values
+
+    def _ask_for(self, values: Values, number: int) -> tuple[optuna.Trial, Values]:
+        """Put a trial of these values into the study, as if its sampler had proposed them."""
+        self._study.sampler = sampler(self._space, self._seed, number)
+        self._study.enqueue_trial(values)
+        trial = self._study.ask({path: self._distributions[path] for path in values})
+        return trial, {path: trial.params[path] for path in values}
+
+    def _replay(self, known: list[PastTrial]) -> None:
+        """Ask and tell in the order of the ledger: so a sampler's own notes come out the same."""
+        events = [(past.asked, past.number, False, past) for past in known]
+        events += [(past.ended, past.number, True, past) for past in known if not past.open]
+        for _, number, has_ended, past in sorted(events, key=lambda event: event[:3]):
+            if has_ended:
+                self.tell(number, past.score, stopped_at=past.stopped_at, seconds=past.seconds)
+            elif self._fits(past.values):
+                self._note(number, *self._ask_again(past))
+
+    def _ask_again(self, past: PastTrial) -> tuple[optuna.Trial, Values]:
+        if _key(past.values) not in self._points:
+            trial, values = self._draw_new(past.number)
+            if values == past.values:
+                return trial, values
+            self._study.tell(trial, state=TrialState.FAIL)  # the space was another one then
+        return self._ask_for(past.values, past.number)
 
     def _remember(self, past: PastTrial) -> None:
+        if not self._fits(past.values):
+            return  # outside a range that was narrowed since: the sampler does without it
         if past.open:
-            self._study.enqueue_trial(past.values)
-            trial = self._study.ask({path: self._distributions[path] for path in past.values})
-            self._numbers[past.number] = trial.number
+            self._asked[past.number] = self._ask_for(past.values, past.number)[0]
             return
-        try:
-            known = optuna.trial.create_trial(
-                state=TrialState.FAIL if past.score is None else TrialState.COMPLETE,
-                value=past.score,
+        self._study.add_trial(
+            optuna.trial.create_trial(
+                state=_state(past),
+                values=None if past.score is None else self._objectives(past.score, past.seconds),
                 params=past.values,
                 distributions={path: self._distributions[path] for path in past.values},
+                intermediate_values=(
+                    {} if past.stopped_at is None else {past.stopped_at: past.score}
+                ),
             )
-        except ValueError:
-            return  # outside a range that was narrowed since: the sampler does without it
-        self._study.add_trial(known)
+        )
+
+    def _objectives(self, score: float, seconds: float) -> list[float]:
+        return [score, seconds] if self._space.kind == "nsga2" else [score]
+
+    def _fits(self, values: Values) -> bool:
+        return all(
+            self._distributions[path]._contains(self._distributions[path].to_internal_repr(value))
+            for path, value in values.items()
+        )
 
     def _unseen_listed(self) -> Iterator[Values]:
         first = self._space.listed() if self._space.num_listed() else self._space.points
@@ -131,39 +207,62 @@ class Proposals:
                 yield values
 
 
+def draw(
+    study: optuna.Study, space: Space, known: Mapping[str, BaseDistribution]
+) -> tuple[optuna.Trial, Values]:
+    """Let the study's sampler propose a value of each axis that exists beside the others."""
+    if not space.when:
+        trial = study.ask({path: known[path] for path in space.axes})
+        return trial, {path: trial.params[path] for path in space.axes}
+    trial = study.ask()
+    values: Values = {}
+    for path in space.axes:
+        if holds(path, values, space.when):
+            values[path] = _suggest(trial, path, known[path])
+    return trial, values
+
+
+def _suggest(trial: optuna.Trial, path: str, known: BaseDistribution) -> Scalar:
+    if isinstance(known, IntDistribution):
+        return trial.suggest_int(path, known.low, known.high, step=known.step, log=known.log)
+    if isinstance(known, FloatDistribution):
+        return trial.suggest_float(path, known.low, known.high, step=known.step, log=known.log)
+    return trial.suggest_categorical(path, known.choices)
+
+
+def _state(past: PastTrial) -> TrialState:
+    if past.score is None:
+        return TrialState.FAIL
+    return TrialState.COMPLETE if past.stopped_at is None else TrialState.PRUNED
+
+
 def check_draws(space: Space, whole: frozenset[str], num_draws: int) -> Iterator[Values]:
     """Trials to put through the validator before anything starts: all listed, or some drawn."""
     yield from space.points
     if space.num_listed():
         yield from space.listed()
         return
-    distributions = _distributions(space, whole, [])
+    known = distributions(space, whole, [])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(num_draws):
-        yield dict(study.ask(distributions).params)
+        yield draw(study, space, known)[1]
 
 
-def _sampler(space: Space, seed: int) -> optuna.samplers.BaseSampler:
-    if space.kind == "tpe":
-        return optuna.samplers.TPESampler(seed=seed)
-    return optuna.samplers.RandomSampler(seed=seed)
-
-
-def _distributions(
+def distributions(
     space: Space, whole: frozenset[str], past: list[Values]
 ) -> dict[str, BaseDistribution]:
     """A distribution for each path; the values of past trials stay legal when a list changes."""
     listed = [*space.listed(), *past, *space.points]
     paths = dict.fromkeys(path for values in listed for path in values)
-    distributions: dict[str, BaseDistribution] = {}
+    found: dict[str, BaseDistribution] = {}
     for path in [*space.axes, *paths]:
         axis = space.axes.get(path, ())
         if isinstance(axis, Range):
-            distributions[path] = _range(axis, path in whole)
+            found[path] = _range(axis, path in whole)
         else:
-            distributions[path] = CategoricalDistribution(_choices(axis, path, listed))
-    return distributions
+            found[path] = CategoricalDistribution(_choices(axis, path, listed))
+    return found
 
 
 def _range(axis: Range, whole: bool) -> BaseDistribution:

@@ -32,7 +32,14 @@ class Configurations(Protocol):
     def exhausted(self) -> bool:
         """Whether there are no more."""
 
-    def tell(self, number: int, score: float | None) -> None:
+    def tell(
+        self,
+        number: int,
+        score: float | None,
+        *,
+        stopped_at: int | None = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Say how a configuration ended."""
 
 
@@ -54,10 +61,10 @@ class Repeats:
         self._configurations = configurations
         self._seeds = range(seed, seed + space.seeds)
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
-        self._members: dict[int, dict[int, float | None]] = {}  # configuration -> trial -> score
+        self._members: dict[int, dict[int, PastTrial]] = {}  # configuration -> trial -> its end
         self._open: dict[int, int] = {}  # trial -> configuration
         for trial in known:
-            self._members.setdefault(trial.configuration, {})[trial.number] = trial.score
+            self._members.setdefault(trial.configuration, {})[trial.number] = trial
             if trial.open:
                 self._open[trial.number] = trial.configuration
         self._waiting: deque[tuple[int, Values, int]] = deque()
@@ -78,24 +85,38 @@ class Repeats:
         number = self._next_number
         self._next_number += 1
         self._open[number] = configuration
-        self._members.setdefault(configuration, {})[number] = None
+        begun = PastTrial(number, values, None, open=True, configuration=configuration, seed=seed)
+        self._members.setdefault(configuration, {})[number] = begun
         return number, values, configuration, seed
 
     def exhausted(self) -> bool:
         """Whether there are no more trials to hand out."""
         return not self._waiting and self._configurations.exhausted()
 
-    def tell(self, number: int, score: float | None) -> None:
+    def tell(
+        self,
+        number: int,
+        score: float | None,
+        *,
+        stopped_at: int | None = None,
+        seconds: float = 0.0,
+    ) -> None:
         """Say how a trial ended; the last of its configuration gives the sampler their mean.
 
         A configuration of which a seed failed has failed: the mean of the others would flatter it.
+        One of which a seed was stopped was stopped: its mean is of fewer epochs.
         """
         configuration = self._open.pop(number)
-        scores = self._members[configuration]
-        scores[number] = score
-        if self._num_waiting[configuration] or any(trial in self._open for trial in scores):
+        members = self._members[configuration]
+        members[number] = replace(
+            members[number], score=score, open=False, stopped_at=stopped_at, seconds=seconds
+        )
+        if self._num_waiting[configuration] or any(trial in self._open for trial in members):
             return
-        self._configurations.tell(configuration, _mean(scores.values()))
+        whole = _together(configuration, list(members.values()))
+        self._configurations.tell(
+            configuration, whole.score, stopped_at=whole.stopped_at, seconds=whole.seconds
+        )
 
     def _wait_for(self, repeats: Iterable[tuple[int, Values, int]]) -> None:
         for repeat in repeats:
@@ -110,15 +131,8 @@ def by_configuration(past: Iterable[PastTrial], space: Space, seed: int) -> list
     members: dict[int, list[PastTrial]] = {}
     for trial in known:
         members.setdefault(trial.configuration, []).append(trial)
-    return [
-        replace(
-            trials[0],
-            number=number,
-            score=_mean([trial.score for trial in trials]),
-            open=number in to_come or any(trial.open for trial in trials),
-        )
-        for number, trials in sorted(members.items())
-    ]
+    found = [_together(number, trials) for number, trials in sorted(members.items())]
+    return [replace(past, open=past.open or past.number in to_come) for past in found]
 
 
 def with_seeds(experiments: Iterable[Experiment], num_seeds: int) -> list[Experiment]:
@@ -145,6 +159,21 @@ def _missing(past: list[PastTrial], space: Space, seeds: range) -> list[tuple[in
         for seed in seeds
         if seed not in trained[configuration]
     ]
+
+
+def _together(number: int, trials: list[PastTrial]) -> PastTrial:
+    """A configuration as one trial: mean score and seconds of its seeds, the first stop of any."""
+    stops = [trial.stopped_at for trial in trials if trial.stopped_at is not None]
+    return replace(
+        trials[0],
+        number=number,
+        score=_mean([trial.score for trial in trials]),
+        open=any(trial.open for trial in trials),
+        stopped_at=min(stops, default=None),
+        seconds=fmean(trial.seconds for trial in trials),
+        asked=min(trial.asked for trial in trials),
+        ended=max(trial.ended for trial in trials),
+    )
 
 
 def _mean(scores: Iterable[float | None]) -> float | None:

@@ -16,8 +16,9 @@ from orchestrator.config.errors import ConfigError, StorageError
 from orchestrator.config.space import Values
 from orchestrator.config.storage import MARKER, storage_error, write_atomic
 from orchestrator.training.group_counts import kept
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import Ledger, Record
-from orchestrator.tuning.lineages import Leg, StudyState, Trial
+from orchestrator.tuning.lineages import Leg, StudyState, Trial, seconds_of
 from orchestrator.tuning.proposals import PastTrial
 from orchestrator.tuning.seeds import Repeats
 
@@ -58,8 +59,9 @@ class Study:
         resolve: Resolve,
         on_record: OnRecord,
         num_slots: int,
+        judge: Judge,
     ) -> None:
-        """Take up a study; `state` and `proposals` hold what the ledger knows already."""
+        """Take up a study; state, proposals and judge hold what the ledger knows already."""
         self.folder = folder
         self._ledger = ledger
         self._state = state
@@ -67,6 +69,7 @@ class Study:
         self._resolve = resolve
         self._on_record = on_record
         self._num_slots = num_slots
+        self._judge = judge
         self._slot_names: dict[str, str] = {}
         self._exhausted = False
         self.last_record: Record | None = None
@@ -87,6 +90,12 @@ class Study:
         for number in numbers:
             self._announce(self._state.trials[number])
 
+    def end_stopped(self) -> None:
+        """End the trials whose training was judged when a driver died before it could say so."""
+        self._end_answered()
+        for lineage in self._state.open_lineages():
+            self._end_if_stopped(lineage)
+
     def next_leg(self) -> Leg | None:
         """The next stretch to train; None if there is none at the moment."""
         self._end_answered()
@@ -103,6 +112,10 @@ class Study:
     def num_waiting(self) -> int:
         """Trainings that further slots could take up now; of a sampled space, as far as known."""
         return self._state.num_waiting_lineages()
+
+    def is_over(self, lineage: str) -> bool:
+        """Whether no trial wants another epoch of a lineage: all have finished or were stopped."""
+        return not self._state.open_of(lineage)
 
     def complete(self) -> bool:
         """Whether every trial has ended and none is to come."""
@@ -134,6 +147,7 @@ class Study:
             }
         )
         self._end_answered()
+        self._end_if_stopped(lineage)
 
     def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
         """The slot is free again; after a failure, trials that still wanted more end failed."""
@@ -158,6 +172,8 @@ class Study:
         trial = self._resolve(*proposal)
         self._state.add_trial(trial)
         self._announce(trial)
+        if self._state.metrics(trial) is None:  # else it has its answer already
+            self._end_if_stopped(trial.lineage)
         return True
 
     def _announce(self, trial: Trial) -> None:
@@ -182,21 +198,38 @@ class Study:
         for trial in self._state.answered():
             self._end(trial)
 
-    def _end(self, trial: Trial, failure: Failure | None = None) -> None:
-        metrics = self._state.metrics(trial)
-        epoch = self._state.last_epoch(trial.lineage, trial.experiment)
+    def _end_if_stopped(self, lineage: str) -> None:
+        """Trials that want more epochs than their training was judged to be worth."""
+        epoch = self._judge.stop_of(lineage)
+        if epoch is not None:
+            for trial in self._state.open_of(lineage):
+                self._end(trial, stopped_at=epoch)
+
+    def _end(
+        self, trial: Trial, failure: Failure | None = None, stopped_at: int | None = None
+    ) -> None:
+        last = self._state.last_epoch(trial.lineage, trial.experiment)
+        epoch = last if stopped_at is None else stopped_at
+        metrics = self._state.metrics_at(trial.lineage, epoch)
         self._state.end_trial(trial.number)
         record: Record = {"record": "end", "trial": trial.number}
-        if failure is None:
-            record |= {"state": "finished", "epoch": epoch, "error": ""}
-            record["checkpoint"] = self._checkpoint(trial.lineage, epoch)
-            record["val_groups"] = kept(self.folder / LINEAGES / trial.lineage, epoch)
-        else:
+        if failure is not None:
             record |= {"state": "failed", "epoch": self._state.recorded_epoch(trial.lineage)}
             record |= {"error": failure.reason, "retry": failure.retry, "checkpoint": ""}
             record["log"] = self._keep_log(trial, failure)
+        elif stopped_at is not None:
+            record |= {"state": "stopped", "epoch": epoch, "error": "", "checkpoint": ""}
+        else:
+            record |= {"state": "finished", "epoch": epoch, "error": ""}
+            record["checkpoint"] = self._checkpoint(trial.lineage, epoch)
+            record["val_groups"] = kept(self.folder / LINEAGES / trial.lineage, epoch)
         self._write(record)
-        self._proposals.tell(trial.number, metrics["val_macro_f1"] if metrics else None)
+        self._proposals.tell(
+            trial.number,
+            metrics["val_macro_f1"] if metrics and failure is None else None,
+            stopped_at=stopped_at,
+            seconds=self._state.seconds(trial.lineage, epoch),
+        )
 
     def _checkpoint(self, lineage: str, epoch: int) -> str:
         """Where the weights of a trial's last epoch lie, relative to the study."""
@@ -219,17 +252,30 @@ class Study:
         except StorageError as error:
             self.stop(error)
         else:
+            self._judge.take(self.last_record)
             self._on_record(self.last_record)
 
 
-def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tuple[int, ...]:
+def resume(
+    records: Iterable[Record],
+    state: StudyState,
+    resolve: Resolve,
+    *,
+    stopping: bool = True,
+) -> tuple[int, ...]:
     """Fold the records of a ledger into a new state.
 
     Trials that a lost process ended are open again; those that failed by their own fault (a
     loss that is not finite) would fail again and stay as they are.
 
+    Args:
+        records: of the ledger.
+        state: takes them in.
+        resolve: makes a trial of its values.
+        stopping: whether trials are stopped; if not, those that were are open again.
+
     Returns:
-        The numbers of the trials that had failed and are open again.
+        The numbers of the trials that had ended and are open again.
 
     Raises:
         ConfigError: the ledger is of another experiment or data set.
@@ -243,7 +289,7 @@ def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tu
     for record in kept:
         if record["record"] == "epoch":
             state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
-    for past in past_trials(kept):
+    for past in past_trials(kept, stopping=stopping):
         trial = resolve(past.number, past.values, past.configuration, past.seed)
         if (trial.lineage, trial.epochs, trial.patience) != asked[past.number]:
             raise ConfigError(
@@ -257,31 +303,44 @@ def resume(records: Iterable[Record], state: StudyState, resolve: Resolve) -> tu
     return tuple(number for number in sorted(ended) if state.is_open(number))
 
 
-def past_trials(records: Iterable[Record]) -> list[PastTrial]:
-    """What the ledger knows of the trials, for `Proposals`."""
-    trials: dict[int, Record] = {}
-    ends: dict[int, Record] = {}
-    scores: dict[tuple[str, int], float] = {}
-    for record in records:
+def past_trials(records: Iterable[Record], *, stopping: bool = True) -> list[PastTrial]:
+    """What the ledger knows of the trials, for `Proposals`; see `resume`."""
+    trials: dict[int, tuple[int, Record]] = {}
+    ends: dict[int, tuple[int, Record]] = {}
+    epochs: dict[str, dict[int, Mapping[str, Any]]] = {}
+    for place, record in enumerate(records):
         match record["record"]:
             case "trial":
-                trials[record["trial"]] = record
+                # Announced again after its end: the sampler heard of it the first time.
+                trials.setdefault(record["trial"], (place, record))
             case "end":
-                ends[record["trial"]] = record
+                ends[record["trial"]] = (place, record)
             case "epoch":
-                key = (record["lineage"], record["epoch"])
-                scores[key] = record["metrics"]["val_macro_f1"]
-    return [_past(trials[number], ends.get(number), scores) for number in sorted(trials)]
+                epochs.setdefault(record["lineage"], {})[record["epoch"]] = record["metrics"]
+    return [_past(trials[number], ends.get(number), epochs, stopping) for number in sorted(trials)]
 
 
-def _past(trial: Record, end: Record | None, scores: Mapping[tuple[str, int], float]) -> PastTrial:
-    finished = end is not None and end["state"] == "finished"
-    lost = end is not None and end.get("retry", False)
+def _past(
+    announced: tuple[int, Record],
+    ended: tuple[int, Record] | None,
+    epochs: Mapping[str, Mapping[int, Mapping[str, Any]]],
+    stopping: bool,
+) -> PastTrial:
+    asked, trial = announced
+    ended_at, end = ended or (0, None)
+    state = end["state"] if end else ""
+    reopened = (end and end.get("retry", False)) or (state == "stopped" and not stopping)
+    known = epochs.get(trial["lineage"], {})
+    last = known.get(end["epoch"]) if end and state in ("finished", "stopped") else None
     return PastTrial(
         number=trial["trial"],
         values=trial["values"],
-        score=scores.get((trial["lineage"], end["epoch"])) if end and finished else None,
-        open=end is None or lost,
+        score=last["val_macro_f1"] if last and not reopened else None,
+        open=end is None or bool(reopened),
         configuration=trial["configuration"] if "configuration" in trial else trial["trial"],
         seed=trial["seed"],
+        stopped_at=end["epoch"] if end and state == "stopped" and not reopened else None,
+        seconds=seconds_of(known, end["epoch"]) if end else 0.0,
+        asked=asked,
+        ended=ended_at,
     )

@@ -1,7 +1,7 @@
 """Ray Tune runs the slots; what a slot trains next, the study says.
 
-DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Callback`) passes on
-epochs. Both only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
+DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Stopper`) passes on
+epochs and hears whether another is wanted. Both only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
 own state is never read back: the ledger has it all.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from itertools import count
 
 import ray.tune
@@ -77,8 +77,7 @@ def run_study(
             name=f"tune-{study.folder.name}",
             storage_path=str(scratch),
             verbose=0,
-            callbacks=[Recorder(study)],
-            stop=AfterEpoch(to_stop),
+            stop=Recorder(study, to_stop),
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
@@ -167,45 +166,29 @@ class Dispatcher(Searcher):
         return {}
 
 
-class AfterEpoch(ray.tune.Stopper):
-    """Ends each leg after the epoch it is in, once that is asked for."""
+class Recorder(ray.tune.Stopper):
+    """Passes each epoch that Tune hears of on to the study, and stops a leg nobody waits for.
 
-    def __init__(self, asked_to_stop: Callable[[], bool]) -> None:
+    Tune asks its stopper before anything else: the epoch is in the ledger when it is judged, and
+    the slot is free before it has begun another. Once it is asked to, each leg ends with the epoch
+    that it is in.
+    """
+
+    def __init__(self, study: Study, asked_to_stop: Callable[[], bool] = lambda: False) -> None:
+        self._study = study
         self._asked_to_stop = asked_to_stop
 
     def __call__(self, trial_id: str, result: Result) -> bool:  # noqa: ARG002 - Tune's signature
-        """Whether the leg of this result ends with it."""
-        return self._asked_to_stop()
+        """Write the epoch to the ledger; True if no trial wants another of its lineage."""
+        if "metrics" not in result:
+            return self._asked_to_stop()
+        lineage, metrics = result["lineage"], json.loads(result["metrics"])
+        self._study.record_epoch(lineage, metrics, result["slot"], wanted_name=result["name"])
+        return self._study.is_over(lineage) or self._asked_to_stop()
 
     def stop_all(self) -> bool:
         """Never: Tune would not wait for the epochs that are begun."""
         return False
-
-    def __getstate__(self) -> dict[str, object]:
-        """See `Dispatcher.__getstate__`."""
-        return {}
-
-
-class Recorder(ray.tune.Callback):
-    """Passes each epoch that Tune hears of on to the study."""
-
-    def __init__(self, study: Study) -> None:
-        self._study = study
-
-    def on_trial_result(
-        self,
-        iteration: int,  # noqa: ARG002 - Tune's signature
-        trials: Iterable[object],  # noqa: ARG002
-        trial: object,  # noqa: ARG002
-        result: Result,
-        **_: object,
-    ) -> None:
-        """Write the epoch to the ledger."""
-        if "metrics" in result:
-            metrics = json.loads(result["metrics"])
-            self._study.record_epoch(
-                result["lineage"], metrics, result["slot"], wanted_name=result["name"]
-            )
 
     def __getstate__(self) -> dict[str, object]:
         """See `Dispatcher.__getstate__`."""

@@ -7,6 +7,7 @@ import threading
 import time
 from pathlib import Path
 
+import optuna
 import pytest
 import yaml
 from safetensors.numpy import load_file
@@ -217,6 +218,31 @@ def test_a_sampled_study_tries_its_points_first_and_shares_what_it_can(tmp_path,
     assert len(finished(tmp_path)) == 6
     epochs = [(record["lineage"], record["epoch"]) for record in records(tmp_path, "epoch")]
     assert len(epochs) == len(set(epochs)) <= 4
+
+
+def test_a_trial_that_is_stopped_frees_its_slot_and_is_pruned_and_not_ranked(
+    tmp_path, data, capsys
+):
+    axes = {"optimizer.lr": [0.002, 1e-6, 2e-6, 3e-6, 4e-6, 5e-6], "epochs": [1, 3]}
+    space = space_file(tmp_path, kind="grid", axes=axes)
+    rule = ("stop.rule=asha", "stop.reduction_factor=2")
+    assert run(space, data, tmp_path, *rule, "resources.slots=1") == 0
+    ends = records(tmp_path, "end")
+    stopped = [end for end in ends if end["state"] == "stopped"]
+    assert len(ends) == 12
+    assert stopped, "five learning rates that do nothing cannot each be the best so far"
+    assert {end["epoch"] for end in stopped} <= {1, 2}
+    assert len({record["slot"] for record in records(tmp_path, "epoch")}) == 1
+    assert len(records(tmp_path, "epoch")) < 6 * 3
+    assert f"stopped at {stopped[0]['epoch']}" in capsys.readouterr().out
+    board = json.loads((tmp_path / "s" / "leaderboard.json").read_text())
+    assert all(trial["rank"] is None for trial in board["trials"] if trial["state"] == "stopped")
+    backend = optuna.storages.journal.JournalFileBackend(str(tmp_path / "s" / "optuna.journal"))
+    study = optuna.load_study(study_name="s", storage=optuna.storages.JournalStorage(backend))
+    states = {end["trial"]: "PRUNED" if end in stopped else "COMPLETE" for end in ends}
+    assert {trial.number: trial.state.name for trial in study.trials} == states
+    for name in ("effects.csv", "effects.json", "main_effects.png"):
+        assert (tmp_path / "s" / name).is_file()
 
 
 def assert_equal_weights(left: Path, right: Path) -> None:

@@ -1,6 +1,6 @@
 import random
 
-from orchestrator.dashboard.importance import MIN_TRIALS, importance_of
+from orchestrator.results.field_importance import MIN_TRIALS, importance_of
 from orchestrator.results.study_fold import fold
 from tests.unit.fake_study import end, epoch, head, trial
 

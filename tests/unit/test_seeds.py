@@ -38,6 +38,7 @@ class Told:
         self.waiting = list(values)
         self.number = 0
         self.told = {}
+        self.stops = {}
 
     def next(self):
         if not self.waiting:
@@ -48,8 +49,9 @@ class Told:
     def exhausted(self):
         return not self.waiting
 
-    def tell(self, number, score):
+    def tell(self, number, score, *, stopped_at=None, seconds=0.0):
         self.told[number] = score
+        self.stops[number] = stopped_at
 
 
 def handed_out(repeats) -> list[tuple]:
@@ -95,9 +97,23 @@ def test_a_configuration_is_not_told_while_a_seed_of_it_has_not_even_begun():
     assert sampler.told == {0: None}, "a configuration with a failed seed has failed"
 
 
+def test_a_configuration_of_which_a_seed_was_stopped_was_stopped_where_the_first_of_them_was():
+    of = space({**ROWS, "seeds": 3})
+    sampler = Told(of.rows)
+    repeats = Repeats(sampler, of, 0, [])
+    first = [repeats.next() for _ in range(3)]
+    repeats.tell(first[0][0], 0.2, stopped_at=4)
+    repeats.tell(first[1][0], 0.4)
+    repeats.tell(first[2][0], 0.3, stopped_at=2)
+    assert (sampler.told, sampler.stops) == ({0: pytest.approx(0.3)}, {0: 2})
+
+
 def test_a_past_configuration_is_open_while_a_seed_is_to_come():
     of = space({**ROWS, "seeds": 2})
-    past = [PastTrial(0, of.rows[0], 0.5, False, 0, 0), PastTrial(1, of.rows[1], 0.3, False, 1, 0)]
+    past = [
+        PastTrial(n, of.rows[n], score, open=False, configuration=n, seed=0)
+        for n, score in enumerate((0.5, 0.3))
+    ]
     assert [trial.open for trial in by_configuration(past, of, 0)] == [True, True]
     assert [trial.open for trial in by_configuration(past, space(ROWS), 0)] == [False, False]
     repeats = handed_out(Repeats(Told(), of, 0, past))
@@ -106,7 +122,7 @@ def test_a_past_configuration_is_open_while_a_seed_is_to_come():
 
 def test_a_configuration_that_the_space_no_longer_has_gets_no_more_seeds():
     of = space({"kind": "rows", "rows": [{"optimizer.lr": 0.1}], "seeds": 2})
-    past = [PastTrial(0, {"optimizer.lr": 0.9}, 0.5, False, 0, 0)]
+    past = [PastTrial(0, {"optimizer.lr": 0.9}, 0.5, open=False, configuration=0, seed=0)]
     assert handed_out(Repeats(Told(), of, 0, past)) == []
 
 

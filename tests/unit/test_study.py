@@ -19,6 +19,7 @@ from orchestrator.config.validate import validate
 from orchestrator.results.study_fold import fold
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.group_counts import encode, keep
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import Leg, StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
@@ -112,6 +113,7 @@ class FakeSlot:
             self.scores.append(metrics["val_macro_f1"])
             self.done = epoch >= max(last_epoch(self.scores, *end) for end in self.leg.ends)
             study.record_epoch(self.leg.lineage, metrics, self.name)
+            self.done = self.done or study.is_over(self.leg.lineage)
 
     def leave(self, study: Study, failure: Failure | None = None) -> None:
         lineage, self.leg = self.leg.lineage, None
@@ -152,16 +154,27 @@ class Driver:
     def _study(self, past, ledger) -> Study:
         resolver = Resolver("mine", {}, "d" * 64)
         state = StudyState(self.space.epochs_choices(2))
-        reopened = resume(past, state, resolver.trial)
+        stops = self.space.stop.rule != "none"
+        reopened = resume(past, state, resolver.trial, stopping=stops)
         whole = whole_paths(self.space, resolver)
-        known = past_trials(past)
+        known = past_trials(past, stopping=stops)
         configurations = by_configuration(known, self.space, 0)
         proposals = Proposals(self.space, seed=0, whole=whole, past=configurations)
-        repeats = Repeats(proposals, self.space, 0, known)
+        judge = Judge(self.space.stop, max(self.space.epochs_choices(2)))
+        for record in past:
+            judge.take(record)
         study = Study(
-            self.folder, ledger, state, repeats, resolver.trial, self._on_record, self.num_slots
+            self.folder,
+            ledger,
+            state,
+            Repeats(proposals, self.space, 0, known),
+            resolver.trial,
+            self._on_record,
+            self.num_slots,
+            judge,
         )
         study.reopen(reopened)
+        study.end_stopped()
         if self.space.num_listed():
             study.open_all()
         return study
@@ -575,7 +588,7 @@ class Full:
 
 def test_a_slot_keeps_the_name_it_has_in_ray_and_one_that_replaces_it_gets_another(tmp_path):
     with Ledger(tmp_path) as ledger:
-        study = Study(tmp_path, ledger, None, None, None, lambda record: None, 2)
+        study = Study(tmp_path, ledger, None, None, None, lambda record: None, 2, None)
         assert study._slot_name("host:1", "slot-1") == "slot-1"
         assert study._slot_name("host:2", "slot-0") == "slot-0"
         assert study._slot_name("host:1", "slot-0") == "slot-1", "for good"

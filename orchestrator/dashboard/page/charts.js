@@ -102,7 +102,7 @@ function axisOf(field) {
   return { of: function (value) { return place.get(valueText(value)); }, names: names };
 }
 
-function scored() { return Array.from(rows.values()).filter(function (row) { return row.f1 !== null && row.state !== "failed"; }); }
+function scored() { return Array.from(rows.values()).filter(function (row) { return row.f1 !== null && row.state !== "failed" && row.state !== "stopped"; }); }
 
 function drawSlice(i) {
   var field = slicedFields()[i], list = scored();

@@ -30,6 +30,7 @@ function showPlan() {
   var times = [];
   var parts = [counts.finished + " of " + head.planned + " trials finished"];
   if (counts.running) parts.push(counts.running + " running");
+  if (counts.stopped) parts.push(counts.stopped + " stopped");
   if (counts.failed) parts.push(counts.failed + " failed");
   if (counts.queued) parts.push(counts.queued + " queued");
   if (unknown > 0) parts.push(unknown + " to be proposed");
@@ -46,7 +47,7 @@ function showPlan() {
   if (byId("plan").textContent !== parts.join(" · ")) byId("plan").textContent = parts.join(" · ");
   byId("times").textContent = times.map(function (words) { return " · " + words; }).join("");
   byId("bar").max = Math.max(1, unknown > 0 ? head.planned : whole);
-  byId("bar").value = unknown > 0 ? counts.finished + counts.failed : done;
+  byId("bar").value = unknown > 0 ? counts.finished + counts.stopped + counts.failed : done;
   showSlots(open);
 }
 

@@ -112,7 +112,7 @@ function cellText(row, key) {
   if (key === "seed") return String(row.seed);
   if (key === "images_per_s") return figure(row.images_per_s, 0);
   if (key === "seconds") return row.seconds ? duration(row.seconds) : "–";
-  if (key === "state") return row.state + (row.early ? " early" : "") + (row.shared ? ", shared" : "");
+  if (key === "state") return row.state + (row.state === "stopped" ? " at " + row.epoch : "") + (row.early ? " early" : "") + (row.shared ? ", shared" : "");
   return figure(row[key], 3);
 }
 

@@ -7,10 +7,10 @@ Importance.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from orchestrator.dashboard.snapshot import Importance
 from orchestrator.results.leaderboard_cells import EPOCHS, varied_paths
 from orchestrator.results.study_view import Scalar, StudyView, TrialRow
 
@@ -24,10 +24,24 @@ NUM_TREES: Final = 32
 """The newest ones: a forest over more takes long and tells little more."""
 
 
+@dataclass(frozen=True)
+class Importance:
+    """How much of the score's variance each field explains, or why that is not known.
+
+    Attributes:
+        shares: by path, they add up to 1; empty where `why` says why not.
+        num_trials: finished trials it was computed from.
+    """
+
+    shares: Mapping[str, float] = field(default_factory=dict)
+    num_trials: int = 0
+    why: str = ""
+
+
 def importance_of(view: StudyView) -> Importance:
     """The importance of each field, or why there is none."""
     rows = [row for row in view.trials if row.state == "finished" and row.val_macro_f1 is not None]
-    paths = _paths(view, rows)
+    paths = effective_paths(view, rows)
     if len(rows) < MIN_TRIALS or len(paths) < MIN_FIELDS:
         return Importance(
             num_trials=len(rows),
@@ -43,7 +57,7 @@ def importance_of(view: StudyView) -> Importance:
         return Importance(num_trials=len(rows), why=f"{type(error).__name__}: {error}")
 
 
-def _paths(view: StudyView, rows: Sequence[TrialRow]) -> list[str]:
+def effective_paths(view: StudyView, rows: Sequence[TrialRow]) -> list[str]:
     """Fields that all these trials have, with more than one value."""
     return [
         path
