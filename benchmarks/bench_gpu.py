@@ -41,6 +41,7 @@ from benchmarks.machine import describe, describe_gpus
 from benchmarks.markdown import Table, say
 from benchmarks.plain_loop import PlainLoop
 from orchestrator.ingest.shard import Shard
+from orchestrator.training.compiling import compiled as as_compiled
 from orchestrator.training.epochs import Training, evaluate, train_epoch
 
 WARM_UP_STEPS = 3
@@ -155,7 +156,7 @@ def _compile(sizes: Sizes, device: torch.device, full: bool) -> None:  # noqa: A
     setup = _setup(sizes)
     rows = noise(sizes.num_train // sizes.batch_size * sizes.batch_size, sizes.image_px, device)
     eager, compiled = new_training(setup, device), new_training(setup, device)
-    compiled.replica = torch.compile(compiled.replica)  # type: ignore[assignment]
+    compiled.replica = as_compiled(compiled.replica)
     start_s = {}
     for name, training in {"eager": eager, "compiled": compiled}.items():
         start_s[name] = seconds_of(lambda training=training: _warm_up(training, rows), device)

@@ -118,6 +118,7 @@ def _train(
     known = len(slot.begin()["history"])
     begun_s = time.perf_counter()
     fresh = [slot.next_epoch() for _ in range(known + sizes.epochs)][known:]
+    slot.settle()  # a checkpoint that is still being written would slow a script down
     found.images_per_s += [own["images_per_s"] for own in fresh[1:]]
     return begun_s, fresh[0]
 

@@ -32,14 +32,7 @@ from orchestrator.training.build import build_training
 from orchestrator.training.epochs import EVALUATION_BATCH, Training, evaluate, train_epoch
 from orchestrator.training.phase_clock import CudaTimeline, PhaseClock
 from orchestrator.training.precision import choose_precision, has_native_bf16
-
-try:
-    from orchestrator.training.snapshot import take_snapshot
-except ImportError:  # before checkpoints were written behind the training's back
-
-    def take_snapshot(training):
-        return training
-
+from orchestrator.training.snapshot import take_snapshot
 
 pytestmark = [
     pytest.mark.gpu,
