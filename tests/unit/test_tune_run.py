@@ -1,0 +1,36 @@
+"""What Tune is told of the study: an epoch is recorded before it is judged. No Ray is started."""
+
+import json
+
+from orchestrator.tuning.tune_run import Recorder
+
+
+class FakeStudy:
+    """Wants two epochs of each lineage."""
+
+    def __init__(self) -> None:
+        self.recorded: list = []
+
+    def record_epoch(self, lineage, metrics, slot) -> None:
+        self.recorded.append((lineage, metrics["epoch"], slot))
+
+    def is_over(self, lineage) -> bool:
+        return len([name for name, _, _ in self.recorded if name == lineage]) == 2
+
+
+def result(epoch: int) -> dict:
+    return {"lineage": "a", "slot": "node:1", "metrics": json.dumps({"epoch": epoch})}
+
+
+def test_a_leg_ends_with_the_epoch_after_which_no_trial_wants_another():
+    study = FakeStudy()
+    recorder = Recorder(study)
+    assert [recorder("leg", result(1)), recorder("leg", result(2))] == [False, True]
+    assert study.recorded == [("a", 1, "node:1"), ("a", 2, "node:1")]
+    assert not recorder.stop_all()
+
+
+def test_a_failure_is_no_epoch():
+    study = FakeStudy()
+    assert not Recorder(study)("leg", {"lineage": "a", "failed": "loss: must be finite"})
+    assert study.recorded == []
