@@ -197,7 +197,7 @@ def _trainer(
 def _in_words(command: Command) -> str:
     if command["kind"] == "begin":
         return f"builds the model of lineage {command['lineage']}"
-    return {"epoch": "trains an epoch"}.get(command["kind"], command["kind"])
+    return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
 def slot_error(failure: Exception | None) -> SlotError:

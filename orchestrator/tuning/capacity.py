@@ -98,7 +98,8 @@ def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -
         f"resources: one trial must fit the cluster; got workers={wanted.workers} x "
         f"({cpus} CPUs + {gpus:g} GPUs) = {wanted.workers * cpus} CPUs and "
         f"{wanted.workers * gpus:g} GPUs, but the cluster has {have} ({largest}). "
-        "Lower resources.workers, resources.cpus_per_worker or resources.gpus_per_worker"
+        "Lower resources.workers, resources.cpus_per_worker or resources.gpus_per_worker, or start "
+        "nodes first: those that an autoscaler may bring do not count"
     )
 
 
