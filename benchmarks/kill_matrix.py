@@ -191,7 +191,8 @@ def _cluster(session: Path) -> Cluster:
 
     known_to_all = Path(get_ray_address_file(None))
     known_to_all.parent.mkdir(exist_ok=True)
-    head = {"num_cpus": 0, "temp_dir": str(session)}
+    # Ray Train asks the dashboard's server which placement groups have lost their owner.
+    head = {"num_cpus": 0, "temp_dir": str(session), "include_dashboard": True}
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, **head})
     known_to_all.unlink(missing_ok=True)  # nobody else on this machine is to find it
     for _ in range(2):

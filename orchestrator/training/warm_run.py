@@ -252,8 +252,7 @@ def fits_now(resources: dict[str, float]) -> bool:
 def _in_words(command: Command) -> str:
     if command["kind"] == "begin":
         return f"builds the model of lineage {command['lineage']}"
-    kind = str(command["kind"])
-    return {"epoch": "trains an epoch"}.get(kind, kind)
+    return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
 def slot_error(failure: Exception | None) -> SlotError:

@@ -115,7 +115,8 @@ def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -
         f"resources: one trial must fit the cluster; got {name}={fewest} x "
         f"({cpus} CPUs + {gpus:g} GPUs) = {fewest * cpus} CPUs and "
         f"{fewest * gpus:g} GPUs, but the cluster has {have} ({largest}). "
-        f"Lower resources.{name}, resources.cpus_per_worker or resources.gpus_per_worker"
+        f"Lower resources.{name}, resources.cpus_per_worker or resources.gpus_per_worker, or "
+        "start nodes first: those that an autoscaler may bring do not count"
     )
 
 

@@ -73,6 +73,7 @@ def test_patience_counts_the_epochs_that_were_known_before():
 def test_weights_are_kept_for_trials_to_come_but_the_leg_does_not_go_on_for_them():
     leg = Leg("a", to_dict(Experiment()), 0, (), 3, ((3, 0),), (3,), may_end=((9, 1),))
     slot = Slot.__new__(Slot)
+    slot._name = "slot-0"
     slot._run = Run(SCORES)
     slot.reset_config(leg_config(leg, Path("study"), 0))
     assert slot._run.task.ends == ((3, 0), (9, 1))
