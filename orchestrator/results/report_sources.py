@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from orchestrator.config.errors import OrchestratorError
-from orchestrator.config.validate import read_yaml
+from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.ingest.manifest import FILE_NAME, Manifest
 from orchestrator.results.report_cells import number, part
 from orchestrator.results.study_fold import fold
@@ -212,15 +213,23 @@ def _run(file: Path) -> RunSource:
     history = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
     if not history or not all(isinstance(metrics, dict) for metrics in history):
         raise ValueError("must hold one JSON object an epoch")
-    experiment = read_yaml(folder / "config.yaml")
     environment = folder / "environment.json"
     return RunSource(
         file=file,
-        experiment=experiment,
+        experiment=_experiment(folder / "config.yaml"),
         history=history,
         environment=_json(environment).content if environment.is_file() else {},
         dataset=_dataset_of_run(folder),
     )
+
+
+def _experiment(file: Path) -> Json:
+    """What was trained, with the defaults of fields that came after it was written."""
+    content = read_yaml(file)
+    try:
+        return to_dict(validate(Experiment, (str(file), content)))
+    except ConfigError:  # of another version: shown as it is
+        return content
 
 
 def _dataset_of_run(folder: Path) -> Json:

@@ -255,6 +255,15 @@ def test_the_gap_is_between_trainings_that_differ_in_the_protocol_alone(whole):
     assert (low, high) == pytest.approx((0.2 - 0.05 * 2**0.5, 0.2 + 0.05 * 2**0.5))
 
 
+def test_a_run_from_before_a_field_was_added_is_still_the_same_training(whole):
+    config = whole / "main-random" / "config.yaml"
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "gradient_clip": 0.0}))
+    splits = [gap.split for gap in find_gaps(find_sources([whole]))]
+    assert splits[:2] == ["validation", "test"]
+    config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "gradient_clip": 1.0}))
+    assert "test" not in [gap.split for gap in find_gaps(find_sources([whole]))]
+
+
 def test_hostile_names_stay_text(tmp_path):
     root = tmp_path / "r"
     ledger(root, "study", (0.3, 0.5, 0.6), rows=[(EVIL, 0.001, 2), ("adam", 0.001, 2), ("b", 1, 2)])
