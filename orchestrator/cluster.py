@@ -205,7 +205,7 @@ def _start(
     options: dict[str, Any] = {"proxy_server_url": proxy_server_url} if proxy_server_url else {}
     quiet_start()
     try:
-        with _importable(), _own_agent_port():
+        with _importable(), _own_agent_port(wanted=dashboard):
             ray.init(
                 address="local",
                 num_cpus=cpus,
@@ -241,17 +241,18 @@ def _session_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def _own_agent_port() -> Iterator[None]:
+def _own_agent_port(*, wanted: bool) -> Iterator[None]:
     """Lets the node agent of a Ray that starts choose its port.
 
     All Rays of a machine want 52365, and one without an agent runs no jobs and shows no logs.
     `ray start` has an option for it, `ray.init` has none (2.60): the class in which it collects
-    its settings is given the argument. Where that is gone the usual port is tried, as before.
+    its settings is given the argument. Where that is gone the usual port is tried, as before; so
+    too without a dashboard, which has no pages to lose.
     """
     from ray._private import parameter
 
     usual = getattr(parameter, "RayParams", None)
-    if usual is None or AGENT_PORT not in inspect.signature(usual).parameters:
+    if not wanted or usual is None or AGENT_PORT not in inspect.signature(usual).parameters:
         yield
         return
     parameter.RayParams = functools.partial(usual, **{AGENT_PORT: 0})
