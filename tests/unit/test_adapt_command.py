@@ -1,0 +1,134 @@
+"""`adapt` from words to files, with predictions of a plain loop and workers that only pretend."""
+
+import json
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+import torch
+from prepared_set import write_set
+from trained_run import write_run
+
+import models
+from orchestrator import adapt, measured_remedies, train
+from orchestrator.cluster import Cluster
+from orchestrator.config.errors import ConfigError
+from orchestrator.config.validate import to_dict
+from orchestrator.inference.batch_run import Pace
+from orchestrator.inference.predictor import probabilities
+from orchestrator.ingest.dataset import open_dataset
+from orchestrator.ingest.pixels import images_of
+from orchestrator.training.checkpoint import CheckpointState, save_weights
+from orchestrator.training.precision import choose_precision
+from orchestrator.tuning.lineages import lineage_key
+
+TRAINED = ("old_data", "more_data", "since", "classes", "balanced", "importance")
+CPU = torch.device("cpu")
+
+
+def plain_loop(requests, network, pool):
+    precision = choose_precision("fp32", CPU)
+    found = [
+        probabilities(network, images_of(one.dataset, one.row_ids.tolist()), precision, CPU)
+        for one in requests
+    ]
+    return found, Pace(1, 1.0, 1.0, 1)
+
+
+@contextmanager
+def no_cluster(*_, **__):
+    yield Cluster(started=True, address="", dashboard_url="", logs="")
+
+
+class PretendedTrainings:
+    """Leaves the checkpoint of a training that changed nothing, and remembers what was asked."""
+
+    def __init__(self):
+        self.experiments = {}
+
+    def __call__(self, config, experiment, dataset, folder):
+        self.experiments[config.name] = (experiment, dataset)
+        network, report = models.build(
+            experiment.model.name,
+            num_classes=len(dataset.classes),
+            image_size=dataset.image_shape[0],
+            width=experiment.model.width,
+            weights=experiment.model.weights,
+            weights_sha256=experiment.model.weights_sha256,
+        )
+        assert {row.action for row in report.rows} == {"loaded"}
+        key = lineage_key(experiment, dataset.fingerprint)
+        history = tuple({"epoch": k + 1, "train_loss": 0.5} for k in range(experiment.epochs))
+        state = CheckpointState(
+            experiment.epochs, key, history, to_dict(experiment), {"sha256": ""}
+        )
+        save_weights(folder / "checkpoints" / "last", SimpleNamespace(model=network), state)
+
+
+@pytest.fixture
+def trainings(monkeypatch):
+    monkeypatch.setattr(adapt, "connect", no_cluster)
+    monkeypatch.setattr(measured_remedies, "predict", plain_loop)
+    monkeypatch.setattr(measured_remedies, "ready_pool", lambda *_: None)
+    pretended = PretendedTrainings()
+    monkeypatch.setattr(train, "train_run", pretended)
+    return pretended
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    root = tmp_path_factory.mktemp("adapt")
+    own = open_dataset(write_set(root / "faces", rows=120, image_px=32))
+    street = write_set(root / "street", rows=360, image_px=32)
+    run = write_run(root / "small", own)
+    given = ["classes=[fear]", "epochs=2", "bootstrap=200", "since=200"]
+    return [f"checkpoint={run}", f"production={street}", *given]
+
+
+def test_every_remedy_is_tried_and_one_that_changes_nothing_gains_nothing(
+    words, trainings, tmp_path, capsys
+):
+    assert adapt.main([*words, f"out={tmp_path}"]) == 0
+    assert set(trainings.experiments) == set(TRAINED)
+    said = json.loads((tmp_path / "adapt.json").read_text())
+    tried = {one["name"]: one for one in said["remedies"]}
+    assert set(tried) == {*TRAINED, "prior_correction", "prior_correction_counted"}
+    for name in TRAINED:
+        gain = tried[name]["gain"]
+        assert (gain["macro_f1"], gain["low"], gain["high"]) == (0, 0, 0)
+        assert tried[name]["verdict"] == "no difference told"
+    assert said["before"]["production"]["num_rows"] == said["parts"]["held_out"]["rows"]
+    assert sum(tried["prior_correction"]["priors"]) == pytest.approx(1)
+    assert "no difference told" in capsys.readouterr().out
+
+
+def test_each_training_has_its_rows_and_weights(words, trainings, tmp_path):
+    assert adapt.main([*words, f"out={tmp_path}"]) == 0
+    said = json.loads((tmp_path / "adapt.json").read_text())
+    for one in said["remedies"]:
+        if one["name"] in TRAINED:
+            experiment, dataset = trainings.experiments[one["name"]]
+            used = sum(dataset.counts[experiment.data.protocol]["train"].values())
+            assert used == one["data"]["rows_old"] + one["data"]["rows_new"]
+    weighed, _ = trainings.experiments["importance"]
+    (importance,) = [one for one in said["remedies"] if one["name"] == "importance"]
+    assert list(weighed.target_shares) == pytest.approx(importance["priors"])
+    more, balanced = (trainings.experiments[name] for name in ("more_data", "balanced"))
+    assert more[1].fingerprint == balanced[1].fingerprint
+    assert (more[0].class_weights, balanced[0].class_weights) == ("none", "balanced")
+
+
+def test_the_same_command_goes_on_and_another_one_is_refused(words, trainings, tmp_path, capsys):
+    few = [*words, f"out={tmp_path}", "remedies=[old_data,classes]"]
+    assert adapt.main(few) == 0
+    first = json.loads((tmp_path / "adapt.json").read_text())
+    trainings.experiments.clear()
+    assert adapt.main(few) == 0
+    assert "finished already" in capsys.readouterr().out
+    (tmp_path / "adapt.json").unlink()  # as if it had been killed while it measured
+    assert adapt.main([*words, f"out={tmp_path}", "remedies=[old_data,classes,more_data]"]) == 0
+    assert set(trainings.experiments) == {"more_data"}
+    again = json.loads((tmp_path / "adapt.json").read_text())
+    assert again["before"] == first["before"]
+    with pytest.raises(ConfigError, match="out: must not hold another adaptation"):
+        adapt.main([*few, "seed=5"])
