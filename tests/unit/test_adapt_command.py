@@ -2,7 +2,6 @@
 
 import json
 from contextlib import contextmanager
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -20,6 +19,7 @@ from orchestrator.ingest.dataset import open_dataset
 from orchestrator.ingest.pixels import images_of
 from orchestrator.training.checkpoint import CheckpointState, save_weights
 from orchestrator.training.precision import choose_precision
+from orchestrator.training.snapshot import Snapshot
 from orchestrator.tuning.lineages import lineage_key
 
 TRAINED = ("old_data", "more_data", "since", "classes", "balanced", "importance")
@@ -46,7 +46,7 @@ class PretendedTrainings:
     def __init__(self):
         self.experiments = {}
 
-    def __call__(self, config, experiment, dataset, folder):
+    def __call__(self, config, experiment, dataset, folder, again):
         self.experiments[config.name] = (experiment, dataset)
         network, report = models.build(
             experiment.model.name,
@@ -62,7 +62,9 @@ class PretendedTrainings:
         state = CheckpointState(
             experiment.epochs, key, history, to_dict(experiment), {"sha256": ""}
         )
-        save_weights(folder / "checkpoints" / "last", SimpleNamespace(model=network), state)
+        snapshot = Snapshot(network.state_dict(), {}, {})
+        save_weights(folder / "checkpoints" / "last", snapshot, state)
+        return 0
 
 
 @pytest.fixture
