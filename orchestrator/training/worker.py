@@ -181,7 +181,8 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
     requested = experiment.precision
-    last, problem, final, found = Path(command["folder"]) / LAST, "", False, None
+    last, problem, found = Path(command["folder"]) / LAST, "", None
+    final = storage = False
     try:
         held.writer.wait()  # what is being written may be what this goes on from
         model, report = _build(experiment, held)
@@ -191,8 +192,10 @@ def _begin(command: Command, held: _Held) -> _Lineage:
             requested = found[1].history[-1].get("precision", requested)
     except (OrchestratorError, models.ModelError) as error:
         problem, final = str(error), isinstance(error, TrainingError) and error.final
+        storage = isinstance(error, StorageError)
     precision = choose_precision(requested, held.device)
-    leader = _agree(_Ready(problem, final, found[1].epoch if found else 0, precision.name))
+    epoch = found[1].epoch if found else 0
+    leader = _agree(_Ready(problem, final, storage, epoch, precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
     beat = uncompiled(held.pulse.beat) if experiment.compile else held.pulse.beat
@@ -232,6 +235,7 @@ class _Ready:
 
     problem: str
     final: bool
+    storage: bool
     epoch: int
     precision: str
 
@@ -248,6 +252,8 @@ def _agree(own: _Ready) -> _Ready:
     problems = [f"worker {n}: {ready.problem}" for n, ready in enumerate(gathered) if ready.problem]
     if problems:
         one = num_workers() == 1
+        if any(ready.storage for ready in gathered):
+            raise StorageError(own.problem if one else "; ".join(problems))
         # Final only if every worker that failed says so: else another try may fare better.
         final = all(ready.final for ready in gathered if ready.problem)
         raise TrainingError(own.problem if one else "; ".join(problems), final=final)

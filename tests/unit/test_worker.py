@@ -1,5 +1,6 @@
 """One worker without Ray: it builds what is asked, says what it built, and keeps what trials need."""
 
+import errno
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from safetensors.torch import load_file
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
-from orchestrator.training import group_counts, precision, worker
+from orchestrator.training import checkpoint, group_counts, precision, worker
 from orchestrator.training.checkpoint import read_state
 
 NUM_CLASSES, IMAGE_PX = 3, 32
@@ -192,6 +193,22 @@ def test_the_next_lineage_is_told_what_went_wrong_with_the_last_write(held, tmp_
     answer = begin(held, tmp_path / "two")
     assert (answer["kind"], answer["final"]) == ("failed", False)
     assert "one; got: " in answer["error"]
+    assert begin(held, tmp_path / "two")["kind"] == "begun"
+
+
+def test_a_disk_that_was_full_for_the_last_write_is_said_to_be_the_storages_fault(
+    held, tmp_path, monkeypatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    begin(held, tmp_path / "one")
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "save_file", full)
+        epoch(held)
+        answer = begin(held, tmp_path / "two")
+    assert (answer["kind"], answer["storage"]) == ("failed", True)
+    assert "Free space" in answer["error"]
     assert begin(held, tmp_path / "two")["kind"] == "begun"
 
 
