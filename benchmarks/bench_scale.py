@@ -36,6 +36,7 @@ from orchestrator.results.leaderboard_tables import csv_table, json_document, te
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_screen import StudyScreen
+from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import Resolver, whole_paths
@@ -45,6 +46,7 @@ from orchestrator.tuning.study import Study, past_trials, resume
 
 NUM_NODES, SLOTS_PER_NODE, EPOCHS = 8, 8, 20
 DAY_S, LONG_EPOCH_S, NODE_DIES_EVERY_S = 24 * 3600.0, 120.0, 600.0
+DROPOUTS = 10
 GPUS_PER_NODE = 2
 """Slots of a node of the day."""
 SIZES = (100, 1_000, 10_000)
@@ -118,7 +120,7 @@ def measure(num_trials: int) -> dict[str, float]:
 def day() -> None:
     """A day of epochs of 2 min; every 10 minutes a node dies, its slots start anew 140 s later."""
     per_slot = DAY_S / (EPOCHS * LONG_EPOCH_S)
-    num_trials = int(NUM_NODES * GPUS_PER_NODE * per_slot)
+    num_trials = round(NUM_NODES * GPUS_PER_NODE * per_slot / DROPOUTS) * DROPOUTS
     folder = _folder()
     print(
         "| nodes die | trials finished | epochs | epochs lost midway | deaths | hours | utilisation |"
@@ -159,8 +161,8 @@ def take_up(
     whole = whole_paths(space, resolver)
     proposals = Proposals(space, seed=0, whole=whole, past=by_configuration(past, space, 0))
     repeats = Repeats(proposals, space, 0, past)
-    num_slots = NUM_NODES * SLOTS_PER_NODE
-    return Study(folder, ledger, state, repeats, resolver.trial, screen.show, num_slots)
+    judge, num_slots = Judge(space.stop, EPOCHS), NUM_NODES * SLOTS_PER_NODE
+    return Study(folder, ledger, state, repeats, resolver.trial, screen.show, num_slots, judge)
 
 
 def _folder() -> Path:
@@ -199,9 +201,9 @@ def _screen(board: LiveBoard) -> StudyScreen:
 
 
 def _space(num_trials: int) -> Space:
-    """A grid of as many learning rates as it takes, for each of ten weight decays."""
-    rates = [round(1e-5 * (1 + n), 9) for n in range(num_trials // 10)]
-    axes = {"optimizer.lr": rates, "model.dropout": [n / 20 for n in range(10)]}
+    """A grid of as many learning rates as it takes, for each of ten dropouts."""
+    rates = [round(1e-5 * (1 + n), 9) for n in range(num_trials // DROPOUTS)]
+    axes = {"optimizer.lr": rates, "model.dropout": [n / 20 for n in range(DROPOUTS)]}
     base = {"question": "?", "kind": "grid", "base": {"epochs": EPOCHS}}
     return validate(Space, ("a benchmark", {**base, "axes": axes}))
 
