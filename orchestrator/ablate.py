@@ -8,10 +8,8 @@ new. DRIVER.
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from datasets import EMOTIONS
@@ -34,7 +32,6 @@ from orchestrator.embedded import (
     embedded_dataset,
     find_dataset,
 )
-from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.effects_report import effect_lines, write_effects
 from orchestrator.results.leaderboard_tables import text_table, write_all
@@ -42,32 +39,23 @@ from orchestrator.results.live import LiveBoard, closing_lines
 from orchestrator.results.main_effects import effects_of
 from orchestrator.results.optuna_journal import OptunaJournal
 from orchestrator.results.pareto import front_lines
-from orchestrator.results.phase_table import Stopwatch, phase_table, summed
 from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard import TensorBoard
-from orchestrator.stopping import go_on, stop_on_signals
+from orchestrator.stopping import go_on
+from orchestrator.study_job import StudyJob, plan, train_study
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
-from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
-from orchestrator.tuning.judge import Judge
-from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, read_records
-from orchestrator.tuning.lineages import StudyState
+from orchestrator.tuning.ledger import Ledger
 from orchestrator.tuning.plan import (
     Resolver,
     check_space,
     listed_spaces,
     load_space,
     value_at,
-    whole_paths,
     with_num_seeds,
 )
-from orchestrator.tuning.proposals import Proposals, distributions
-from orchestrator.tuning.samplers import directions
-from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
-from orchestrator.tuning.study import FAILURES, Study, past_trials, resume
-from orchestrator.tuning.watchdog import watching
 
 COMMAND = "python -m orchestrator.ablate"
 DESCRIPTION = (
@@ -87,37 +75,6 @@ ABOUT_EMBEDDED = (
 FAILED = 1
 
 
-@dataclass(frozen=True)
-class _Job:
-    """A checked command: what to study, on what, where."""
-
-    config: AblateConfig
-    space: Space
-    stopping: StopRule
-    experiments: tuple[Experiment, ...]
-    resolver: Resolver
-    dataset: PreparedDataset
-    folder: Path
-    argv: tuple[str, ...]
-
-    def state(self) -> StudyState:
-        """A state that knows at which epochs trials may end, and nothing yet of any trial."""
-        if self.space.num_listed():
-            return StudyState(())
-        return StudyState(
-            self.space.epochs_choices(self.config.epochs),
-            self.space.patience_choices(self.config.early_stop),
-        )
-
-    def judge(self) -> Judge:
-        """Who says which trials are to be stopped."""
-        return Judge(self.stopping, max(self.space.epochs_choices(self.config.epochs)))
-
-    def stops(self) -> bool:
-        """Whether any trial can be stopped."""
-        return self.stopping.rule != "none"
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(
@@ -135,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
     _stop_rule(config, space)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
-        _say_plan(_job(config, space, experiments, dataset, argv), [this_machine()])
+        _plan(_job(config, space, experiments, dataset, argv), [this_machine()])
         return 0
     has_tab = is_private(config.address) and not config.dry_run
     with (
@@ -154,14 +111,15 @@ def _job(
     experiments: tuple[Experiment, ...],
     dataset: PreparedDataset,
     argv: Sequence[str],
-) -> _Job:
+) -> StudyJob:
     folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
     stopping = _stop_rule(config, space)
-    return _Job(config, space, stopping, experiments, resolver, dataset, folder, tuple(argv))
+    again = go_on(COMMAND, argv)
+    return StudyJob(config, space, stopping, experiments, resolver, dataset, folder, again)
 
 
-def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
+def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
     """Says where the leaderboard is in the dashboard, and opens it for who sits before it."""
     if line := page_line(tab, cluster.dashboard_url, job.folder.name):
         print(line)
@@ -169,9 +127,9 @@ def _show_page(job: _Job, tab: Tab, cluster: Cluster) -> None:
         open_page(tab.link(cluster.dashboard_url, job.folder.name, ticket=1))
 
 
-def _ablate(job: _Job, cluster: Cluster) -> int:
+def _ablate(job: StudyJob, cluster: Cluster) -> int:
     """Plans, trains and ranks; returns the exit status."""
-    capacity = _say_plan(job, nodes())
+    capacity = _plan(job, nodes())
     if job.config.dry_run:
         return 0
     tensorboard = TensorBoard(job.folder, print)
@@ -187,7 +145,7 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
         samples = StudySamples(tensorboard, job.dataset)
         others = (journal.show,)
         screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment, others)
-        times = _study(job, ledger, screen, journal, capacity, cluster)
+        times = train_study(job, ledger, screen, journal, capacity, cluster.logs)
         times += _clean_up(job, ledger, screen)
         view = screen.view()
         tensorboard.show(view)
@@ -208,7 +166,14 @@ def _ablate(job: _Job, cluster: Cluster) -> int:
     return _exit_status(view)
 
 
-def _clean_up(job: _Job, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]:
+def _plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> SlotCapacity:
+    """Prints what will be done; refuses what does not fit the cluster."""
+    capacity, lines = plan(job, cluster_nodes)
+    print(*lines, "", sep="\n")
+    return capacity
+
+
+def _clean_up(job: StudyJob, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]:
     """Removes the weights that `keep` does not want; says how much that was."""
     freed = clean_up(
         screen.view(),
@@ -217,86 +182,6 @@ def _clean_up(job: _Job, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]
         lambda record: screen.show(ledger.append(record)),
     )
     return (f"keep        {job.config.keep}: {freed / 1e6:,.0f} MB removed",) if freed else ()
-
-
-def _study(
-    job: _Job,
-    ledger: Ledger,
-    screen: StudyScreen,
-    journal: OptunaJournal,
-    capacity: SlotCapacity,
-    cluster: Cluster,
-) -> tuple[str, ...]:
-    """Trains what the ledger does not have yet; returns where the time went, as lines."""
-    records = list(read_records(job.folder / LEDGER))
-    past = past_trials(records, stopping=job.stops())
-    whole = whole_paths(job.space, job.resolver)
-    tried = [trial.values for trial in past]
-    journal.begin(distributions(job.space, whole, tried), directions(job.space.kind), tried)
-    screen.begin(records, ledger.append(_study_record(job, capacity)))
-    state = job.state()
-    reopened = resume(records, state, job.resolver.trial, stopping=job.stops())
-    configurations = Proposals(
-        job.space,
-        seed=job.config.seed,
-        whole=whole,
-        past=by_configuration(past, job.space, job.config.seed),
-    )
-    repeats = Repeats(configurations, job.space, job.config.seed, past)
-    num_slots = capacity.slots + capacity.missing
-    judge = job.judge()
-    for record in records:
-        judge.take(record)
-    study = Study(
-        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots, judge
-    )
-    study.reopen(reopened)
-    study.end_stopped()
-    if job.space.num_listed():
-        study.open_all()
-    if study.broken is not None:
-        raise study.broken
-    if study.complete():
-        return ()
-    watch = _train(job, study, capacity, cluster)
-    # All slots wait for the data that is read once for them.
-    ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
-    seconds = summed([ingest, screen.trained_s()])
-    ledger.append(screen.utilisation.record())
-    table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
-    return (*table, *screen.utilisation.lines(), "")
-
-
-def _train(job: _Job, study: Study, capacity: SlotCapacity, cluster: Cluster) -> Stopwatch:
-    """Reads the data once and lets Tune run the slots, watched over; see `stopping`."""
-    from orchestrator.slots import ready_slots
-    from orchestrator.tuning.growth import Growth
-    from orchestrator.tuning.stall_report import free_amounts, stall_report
-    from orchestrator.tuning.tune_run import run_study, study_signs
-
-    watch, resources = Stopwatch(), job.config.resources
-    logs = (cluster.logs, str(job.folder / FAILURES))
-
-    def report() -> Sequence[str]:
-        return stall_report(study.last_record, logs)
-
-    with stop_on_signals(at_once=True) as stop:
-        with watching(free_amounts, report, stop.abort, stall_s=resources.stall_s):
-            plan, datasets = ready_slots(
-                job.dataset, job.config.data, capacity, resources, job.folder
-            )
-        watch.lap("ingest")
-        stop.gently()
-        with watching(lambda: study_signs(study), report, stop.abort, stall_s=resources.stall_s):
-            run_study(
-                study,
-                plan,
-                datasets,
-                growth=Growth(job.folder.name, capacity, nodes),
-                restarts=resources.restarts,
-                asked_to_stop=stop.asked,
-            )
-    return watch
 
 
 def _over_base(config: AblateConfig, space: Space) -> AblateConfig:
@@ -357,54 +242,11 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
     return f"{Path(config.space).stem}-{fingerprint(parts)[:8]}"
 
 
-def _say_plan(job: _Job, cluster_nodes: Sequence[Node]) -> SlotCapacity:
-    """Prints what will be done; refuses what does not fit the cluster."""
-    state = job.state()
-    resume(read_records(job.folder / LEDGER), state, job.resolver.trial, stopping=job.stops())
-    experiments = with_seeds(job.experiments, job.space.seeds)
-    lineages = [job.resolver.lineage(experiment) for experiment in experiments]
-    expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
-    capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
-    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
-    if words := job.stopping.words():
-        lines = (*lines, f"stopping    {words}")
-    print(*lines, "", sep="\n")
-    return capacity
-
-
-def _study_record(job: _Job, capacity: SlotCapacity) -> dict[str, object]:
-    dataset = job.dataset
-    return {
-        "record": "study",
-        "version": VERSION,
-        "study": job.folder.name,
-        "command": shlex.join([*COMMAND.split(), *job.argv]),
-        "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
-        "stop": to_dict(job.stopping),
-        "experiment": to_dict(job.resolver.experiment({})),
-        "dataset": {
-            "name": dataset.name,
-            "fingerprint": dataset.fingerprint,
-            "root": str(dataset.root),
-            "protocol": job.config.data.protocol,
-            "classes": list(dataset.classes),
-            "counts": used_counts(dataset, job.config.data),
-        },
-        "resources": {
-            "slots": capacity.slots,
-            "workers": capacity.workers,
-            "cpus_per_worker": capacity.cpus_per_worker,
-            "gpus_per_worker": capacity.gpus_per_worker,
-        },
-        "environment": describe_environment(),
-    }
-
-
-def _closing(job: _Job, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
+def _closing(job: StudyJob, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
     folder = as_typed(job.folder)
     more = f"python -m orchestrator.leaderboard study={folder}"
     if _exit_status(view) == INTERRUPTED:
-        more = go_on(COMMAND, job.argv)
+        more = job.command
     lines = closing_lines(view, folder, more)
     if job.config.data.path == EMBEDDED:
         lines = (*ABOUT_EMBEDDED, "", *lines)

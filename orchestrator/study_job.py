@@ -1,0 +1,234 @@
+"""A study that is checked and planned: what it is, and its training from the ledger on.
+
+    plan -> what the ledger knows -> proposals, judge, state -> warm slots under a watchdog
+
+DRIVER. `ablate` is the command around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orchestrator.cluster import nodes
+from orchestrator.config.commands import AblateConfig
+from orchestrator.config.experiment import Experiment
+from orchestrator.config.space import Space
+from orchestrator.config.stop_rule import StopRule
+from orchestrator.config.validate import to_dict
+from orchestrator.environment import describe_environment
+from orchestrator.ingest.dataset import PreparedDataset
+from orchestrator.results.optuna_journal import OptunaJournal
+from orchestrator.results.phase_table import Stopwatch, phase_table, summed
+from orchestrator.results.study_screen import StudyScreen
+from orchestrator.stopping import stop_on_signals
+from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots
+from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
+from orchestrator.tuning.judge import Judge
+from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
+from orchestrator.tuning.lineages import StudyState
+from orchestrator.tuning.plan import Resolver, whole_paths
+from orchestrator.tuning.proposals import PastTrial, Proposals, distributions
+from orchestrator.tuning.samplers import directions
+from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
+from orchestrator.tuning.study import FAILURES, Study, past_trials, resume
+from orchestrator.tuning.watchdog import watching
+
+
+@dataclass(frozen=True)
+class StudyJob:
+    """A checked command: what to study, on what, where.
+
+    Attributes:
+        config: of the command, over the space's base.
+        space: with the number of seeds that was asked for.
+        stopping: the rule by which trials are stopped early.
+        experiments: those that are known before the start, of one seed each.
+        resolver: makes an experiment of a trial's values.
+        dataset: checked.
+        folder: of the study.
+        command: that runs it again.
+    """
+
+    config: AblateConfig
+    space: Space
+    stopping: StopRule
+    experiments: tuple[Experiment, ...]
+    resolver: Resolver
+    dataset: PreparedDataset
+    folder: Path
+    command: str
+
+    def state(self) -> StudyState:
+        """A state that knows at which epochs trials may end, and nothing yet of any trial."""
+        if self.space.num_listed():
+            return StudyState(())
+        return StudyState(
+            self.space.epochs_choices(self.config.epochs),
+            self.space.patience_choices(self.config.early_stop),
+        )
+
+    def judge(self) -> Judge:
+        """Who says which trials are to be stopped."""
+        return Judge(self.stopping, max(self.space.epochs_choices(self.config.epochs)))
+
+    def stops(self) -> bool:
+        """Whether any trial can be stopped."""
+        return self.stopping.rule != "none"
+
+
+def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tuple[str, ...]]:
+    """How many slots there will be, and what will be done, in lines.
+
+    Raises:
+        ConfigError: a trial does not fit the cluster, or the ledger is of another experiment.
+    """
+    state = job.state()
+    resume(read_records(job.folder / LEDGER), state, job.resolver.trial, stopping=job.stops())
+    experiments = with_seeds(job.experiments, job.space.seeds)
+    lineages = [job.resolver.lineage(experiment) for experiment in experiments]
+    expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
+    capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
+    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
+    if words := job.stopping.words():
+        lines = (*lines, f"stopping    {words}")
+    return capacity, lines
+
+
+def train_study(
+    job: StudyJob,
+    ledger: Ledger,
+    screen: StudyScreen,
+    journal: OptunaJournal,
+    capacity: SlotCapacity,
+    ray_logs: str,
+) -> tuple[str, ...]:
+    """Trains what the ledger does not have yet; Ray must be initialised.
+
+    Args:
+        job: what to train.
+        ledger: of its folder, held.
+        screen: is shown each record.
+        journal: Optuna's, which shows the study.
+        capacity: as planned.
+        ray_logs: where Ray's logs lie, for reports of what went wrong.
+
+    Returns:
+        Where the time went, in lines; none where there was nothing to train.
+
+    Raises:
+        StorageError: the study cannot be written.
+        StalledError: nothing moved for `resources.stall_s`.
+    """
+    records = list(read_records(job.folder / LEDGER))
+    past = past_trials(records, stopping=job.stops())
+    whole = whole_paths(job.space, job.resolver)
+    tried = [trial.values for trial in past]
+    journal.begin(distributions(job.space, whole, tried), directions(job.space.kind), tried)
+    screen.begin(records, ledger.append(_study_record(job, capacity)))
+    study = _resumed(job, ledger, screen, capacity, records, past, whole)
+    if study.broken is not None:
+        raise study.broken
+    if study.complete():
+        return ()
+    watch = _train(job, study, capacity, ray_logs)
+    # All slots wait for the data that is read once for them.
+    ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
+    seconds = summed([ingest, screen.trained_s()])
+    ledger.append(screen.utilisation.record())
+    table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
+    return (*table, *screen.utilisation.lines(), "")
+
+
+def _resumed(
+    job: StudyJob,
+    ledger: Ledger,
+    screen: StudyScreen,
+    capacity: SlotCapacity,
+    records: Sequence[Record],
+    past: Sequence[PastTrial],
+    whole: frozenset[str],
+) -> Study:
+    """The study as the ledger left it, with all that can be proposed at once."""
+    state = job.state()
+    reopened = resume(records, state, job.resolver.trial, stopping=job.stops())
+    configurations = Proposals(
+        job.space,
+        seed=job.config.seed,
+        whole=whole,
+        past=by_configuration(past, job.space, job.config.seed),
+    )
+    repeats = Repeats(configurations, job.space, job.config.seed, past)
+    num_slots = capacity.slots + capacity.missing
+    judge = job.judge()
+    for record in records:
+        judge.take(record)
+    study = Study(
+        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots, judge
+    )
+    study.reopen(reopened)
+    study.end_stopped()
+    if job.space.num_listed():
+        study.open_all()
+    return study
+
+
+def _train(job: StudyJob, study: Study, capacity: SlotCapacity, ray_logs: str) -> Stopwatch:
+    """Reads the data once and lets Tune run the slots, watched over; see `stopping`."""
+    from orchestrator.slots import ready_slots
+    from orchestrator.tuning.growth import Growth
+    from orchestrator.tuning.stall_report import free_amounts, stall_report
+    from orchestrator.tuning.tune_run import run_study, study_signs
+
+    watch, resources = Stopwatch(), job.config.resources
+    logs = (ray_logs, str(job.folder / FAILURES))
+
+    def report() -> Sequence[str]:
+        return stall_report(study.last_record, logs)
+
+    with stop_on_signals(at_once=True) as stop:
+        with watching(free_amounts, report, stop.abort, stall_s=resources.stall_s):
+            plan, datasets = ready_slots(
+                job.dataset, job.config.data, capacity, resources, job.folder
+            )
+        watch.lap("ingest")
+        stop.gently()
+        with watching(lambda: study_signs(study), report, stop.abort, stall_s=resources.stall_s):
+            run_study(
+                study,
+                plan,
+                datasets,
+                growth=Growth(job.folder.name, capacity, nodes),
+                restarts=resources.restarts,
+                asked_to_stop=stop.asked,
+            )
+    return watch
+
+
+def _study_record(job: StudyJob, capacity: SlotCapacity) -> dict[str, object]:
+    dataset = job.dataset
+    return {
+        "record": "study",
+        "version": VERSION,
+        "study": job.folder.name,
+        "command": job.command,
+        "space": {"name": Path(job.config.space).stem, **to_dict(job.space)},
+        "stop": to_dict(job.stopping),
+        "experiment": to_dict(job.resolver.experiment({})),
+        "dataset": {
+            "name": dataset.name,
+            "fingerprint": dataset.fingerprint,
+            "root": str(dataset.root),
+            "protocol": job.config.data.protocol,
+            "classes": list(dataset.classes),
+            "counts": used_counts(dataset, job.config.data),
+        },
+        "resources": {
+            "slots": capacity.slots,
+            "workers": capacity.workers,
+            "cpus_per_worker": capacity.cpus_per_worker,
+            "gpus_per_worker": capacity.gpus_per_worker,
+        },
+        "environment": describe_environment(),
+    }
