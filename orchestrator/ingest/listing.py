@@ -109,12 +109,15 @@ class Slice:
         start: Place of its first row in the listing.
         faces: The rows, those to be left out among them.
         key: Digest of the rows and of the recipe: equal keys, equal result.
+        digest: sha256 over all rows up to its last: of the last slice that of the census, if
+            the source is still what it was.
     """
 
     index: int
     start: int
     faces: tuple[Face, ...]
     key: str
+    digest: str
 
 
 def recipe(
@@ -195,16 +198,13 @@ def slices(recipe: Recipe, rows: int) -> Iterator[Slice]:
 
     Rows that are not kept count too, lightly: a slice never grows without bound.
     """
-    faces: list[Face] = []
-    kept = index = start = 0
-    for face in _faces(recipe):
-        faces.append(face)
-        kept += recipe.kind(face) == KEPT
-        if kept == rows or len(faces) == LISTED_PER_KEPT * rows:
-            yield _slice(recipe, index, start, faces)
-            faces, kept, index, start = [], 0, index + 1, start + len(faces)
-    if faces:
-        yield _slice(recipe, index, start, faces)
+    whole = hashlib.sha256(recipe.identity.encode())
+    for index, (start, faces) in enumerate(_cut(recipe, rows)):
+        own = hashlib.sha256(f"{VERSION} {start} {recipe.identity}".encode())
+        for content in map(_bytes_of, faces):
+            own.update(content)
+            whole.update(content)
+        yield Slice(index, start, faces, key=own.hexdigest()[:16], digest=whole.hexdigest())
 
 
 def _label_problems(classes: Sequence[str], drop: Sequence[str]) -> list[str]:
@@ -251,6 +251,20 @@ def _all_faces(recipe: Recipe) -> Iterator[Face]:
         raise ConfigError(f"source: must be readable; got {error}. Check the path.") from error
 
 
+def _cut(recipe: Recipe, rows: int) -> Iterator[tuple[int, tuple[Face, ...]]]:
+    """Lists the rows that are taken, in slices, each with the place of its first row."""
+    faces: list[Face] = []
+    kept = start = 0
+    for face in _faces(recipe):
+        faces.append(face)
+        kept += recipe.kind(face) == KEPT
+        if kept == rows or len(faces) == LISTED_PER_KEPT * rows:
+            yield start, tuple(faces)
+            faces, kept, start = [], 0, start + len(faces)
+    if faces:
+        yield start, tuple(faces)
+
+
 def _provenance(recipe: Recipe) -> Mapping[str, str | int]:
     """Asks the adapter what release it met; most have nothing to say."""
     tell = getattr(datasets.adapter(recipe.adapter), "provenance", None)
@@ -278,14 +292,6 @@ def _check_labels(recipe: Recipe, labels: Mapping[str, int]) -> None:
             f"source: must have faces of the classes {', '.join(recipe.classes)}; got none "
             f"in {recipe.source.name or recipe.adapter}. Check source, options and drop."
         )
-
-
-def _slice(recipe: Recipe, index: int, start: int, faces: Sequence[Face]) -> Slice:
-    digest = hashlib.sha256(f"{VERSION} {start} {recipe.identity}".encode())
-    for face in faces:
-        digest.update(_bytes_of(face))
-    key = digest.hexdigest()[:16]
-    return Slice(index=index, start=start, faces=tuple(faces), key=key)
 
 
 def _bytes_of(face: Face) -> bytes:

@@ -195,17 +195,17 @@ def _refuse_other_pixels(target: Target) -> None:
 
 
 def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list[Staged]:
-    """Decodes all slices that are not there yet."""
+    """Decodes all slices that are not there yet; the source must still be what it was."""
     task = ray.remote(stage)
     done = _done(target, sure=True)
     pieces: list[Staged] = []
-    listed = 0
+    listed, digest = 0, ""
 
     def work() -> Iterator[ray.ObjectRef]:
-        nonlocal listed
+        nonlocal listed, digest
         for piece in slices(recipe, target.rows_per_file):
             pieces.append(staged(piece))
-            listed += len(piece.faces)
+            listed, digest = listed + len(piece.faces), piece.digest
             if pieces[-1].receipt not in done:
                 yield task.remote(recipe, piece, target.out, target.partial)
 
@@ -219,6 +219,7 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
                 say(f"{listed:,} of {census.rows:,} rows done or under way")
     for future in settled:
         future.result()  # a disk that is full or broken says so here
+    _refuse_changed(census, listed, digest)
     done = _done(target, sure=False)
     if any(piece.receipt not in done for piece in pieces):
         raise OrchestratorError(
@@ -226,6 +227,16 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
             f"files did not appear. Use a shared path."
         )
     return pieces
+
+
+def _refuse_changed(census: Census, listed: int, digest: str) -> None:
+    """Slices are cut from a second listing, and all else from the first."""
+    if digest != census.digest:
+        then = "as many, but others" if listed == census.rows else f"{listed:,}"
+        raise ConfigError(
+            f"source: must not change while it is read; got {census.rows:,} rows, then {then}. "
+            "Run the same command again."
+        )
 
 
 def _done(target: Target, *, sure: bool) -> set[str]:
@@ -313,13 +324,8 @@ def _account(
         bad=counts.get(BAD, 0),
         left_out=counts.get(LEFT_OUT, 0),
     )
-    if census.rows != rows.listed:
-        raise ConfigError(
-            f"source: must not change while it is read; got {census.rows:,} rows, then "
-            f"{rows.listed:,}. Run the same command again."
-        )
     with target.out.open(QUARANTINE) as written:
-        if rows.listed != rows.kept + pq.read_metadata(written).num_rows:
+        if census.rows != rows.kept + pq.read_metadata(written).num_rows:
             raise AssertionError(f"rows in must be rows out + quarantined: {rows}")
     if rows.kept == 0 or rows.bad > target.max_bad * (rows.kept + rows.bad):
         _forget_bad(summary, target, pieces)

@@ -142,3 +142,16 @@ def test_slices_hold_all_rows_in_order_and_so_many_to_keep(tmp_path, adapter):
     assert [piece.index for piece in pieces] == [0, 1, 2]
     assert [piece.start for piece in pieces] == [0, 2, 5]
     assert len({piece.key for piece in pieces}) == 3
+
+
+def test_the_last_slice_has_the_digest_of_the_census_while_the_source_stays_as_it_was(
+    tmp_path, adapter
+):
+    adapter([*frames(1, 2, 3, 4, 5), Face("x", "neutral")])
+    census = listing.census(recipe(tmp_path, every=2))
+    *others, last = listing.slices(recipe(tmp_path, every=2), rows=2)
+    assert last.digest == census.digest
+    assert all(piece.digest != census.digest for piece in others)
+    adapter([*frames(1, 2, 3, 4, 5), Face("y", "neutral")])
+    *_, last = listing.slices(recipe(tmp_path, every=2), rows=2)
+    assert last.digest != census.digest
