@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field
 
 import datasets
-from datasets import Face, Unreadable
+from datasets import Face, SourceError, Unreadable
 from orchestrator.config.folder import Folder
 from orchestrator.config.storage import sha256_of
 from orchestrator.ingest.decoding import decode
@@ -90,7 +90,7 @@ def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> Receipt
         partial: Folder of unfinished work.
 
     Raises:
-        SourceError: The adapter finds that the source cannot be read at all.
+        SourceError: The source cannot be read at all, on this node at least.
         ValueError: The adapter does not yield one result a row.
     """
     names = staged(piece)
@@ -175,10 +175,17 @@ def _columns(kept: pa.Table, recipe: Recipe) -> pa.Table:
 
 
 def _decoded(recipe: Recipe, faces: Sequence[Face]) -> Iterator[npt.NDArray[np.uint8] | Unreadable]:
+    """Brings the rows' pixels; what the source raises is told from what `out` does."""
     adapter = datasets.adapter(recipe.adapter)
-    results = adapter.read(recipe.source, faces, recipe.options)
-    for _, pixels in zip(faces, results, strict=True):
-        yield decode(pixels, image_px=recipe.image_px, max_pixels=recipe.max_pixels)
+    try:
+        results = adapter.read(recipe.source, faces, recipe.options)
+        for _, pixels in zip(faces, results, strict=True):
+            yield decode(pixels, image_px=recipe.image_px, max_pixels=recipe.max_pixels)
+    except OSError as error:
+        raise SourceError(
+            f"source: must be readable on every node; got {error}. Run the same command again when "
+            "it is: what is decoded is kept."
+        ) from error
 
 
 def _summary(
