@@ -87,10 +87,13 @@ def prepare(config: PrepareConfig) -> PreparedDataset:
 
     Raises:
         ConfigError: The source, its labels or the output folder do not fit the config.
-        OrchestratorError: Too many unreadable rows, or a worker died.
+        OrchestratorError: No CPU is free, too many unreadable rows, or a worker died.
     """
     plan = _plan(config)
-    return _finished(plan) or _write(plan, _silent)[0]
+    if finished := _finished(plan):
+        return finished
+    _start_workers()
+    return _write(plan, _silent)[0]
 
 
 def _end(dataset: PreparedDataset, found: Fingerprints | None, *, again: bool = True) -> int:

@@ -34,7 +34,8 @@ from orchestrator.inference.predictor import KEYS, Predictor
 from orchestrator.inference.projection import Projection
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.order import Int64s
-from orchestrator.ingest.reading import raw_rows, refuse_without_cpu
+from orchestrator.ingest.reading import raw_rows
+from orchestrator.ingest.tasks import refuse_without_cpu
 
 RESTARTS = 2
 """Times that a pool of which a process died is replaced."""

@@ -8,7 +8,6 @@ a reading that needed one would wait for ever.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -20,14 +19,12 @@ import ray.data
 import ray.train
 from ray.data import DataIterator, Dataset, NodeIdStr
 
-from orchestrator.config.errors import OrchestratorError
 from orchestrator.ingest.dataset import PreparedDataset, read_split_index
 from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
+from orchestrator.ingest.tasks import refuse_without_cpu
 
 BLOCK_BYTES = 16 * 2**20
 """Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
-FREED_WITHIN_S = 5.0
-"""Processes of an earlier step that have just ended count as busy for a moment."""
 
 
 class SplitSize(TypedDict):
@@ -87,22 +84,6 @@ def read_training_data(
             for split, chosen in rows.items()
         },
     )
-
-
-def refuse_without_cpu() -> None:
-    """Ray Data waits for ever, silently, for a CPU that other jobs hold.
-
-    Raises:
-        OrchestratorError: no CPU of the cluster is free, nor will be in a moment.
-    """
-    deadline_s = time.monotonic() + FREED_WITHIN_S
-    while (free := ray.available_resources().get("CPU", 0)) < 1:
-        if time.monotonic() > deadline_s:
-            raise OrchestratorError(
-                f"cluster: must have a free CPU to read the data with; got {free:g}. Wait for "
-                "other jobs, or end them"
-            )
-        time.sleep(0.2)
 
 
 def select_rows(

@@ -5,6 +5,7 @@ DRIVER.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,6 +15,24 @@ from datasets import SourceError
 from orchestrator.config.errors import ConfigError, OrchestratorError
 
 PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
+FREED_WITHIN_S = 5.0
+"""Processes of an earlier step that have just ended count as busy for a moment."""
+
+
+def refuse_without_cpu() -> None:
+    """A task, ours or Ray Data's, waits for ever, silently, for a CPU that other jobs hold.
+
+    Raises:
+        OrchestratorError: No CPU of the cluster is free, nor will be in a moment.
+    """
+    deadline_s = time.monotonic() + FREED_WITHIN_S
+    while (free := ray.available_resources().get("CPU", 0)) < 1:
+        if time.monotonic() > deadline_s:
+            raise OrchestratorError(
+                f"cluster: must have a free CPU to read the data with; got {free:g}. Wait for "
+                "other jobs, or end them"
+            )
+        time.sleep(0.2)
 
 
 def start_workers(needed: Callable[..., Any]) -> None:
@@ -21,15 +40,20 @@ def start_workers(needed: Callable[..., Any]) -> None:
 
     Args:
         needed: What the tasks will call.
+
+    Raises:
+        OrchestratorError: No CPU of the cluster is free, or a worker died.
     """
+    refuse_without_cpu()
     started = ray.remote(lambda _: None)
-    cores = max(1, int(ray.cluster_resources().get("CPU", 1)))
-    for reference in [started.remote(needed) for _ in range(cores)]:
+    for reference in [started.remote(needed) for _ in range(_cores())]:
         _result(reference)
 
 
 def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
     """Runs tasks with a bounded number under way; yields results as they come.
+
+    The bound follows the cluster: nodes that an autoscaler brings meanwhile get work too.
 
     Args:
         work: Starts a task whenever it is asked for the next one.
@@ -38,16 +62,20 @@ def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
         ConfigError: A task found that the source cannot be read.
         OrchestratorError: A worker could not write, or died.
     """
-    bound = PER_CORE * max(1, int(ray.cluster_resources().get("CPU", 1)))
     waiting: list[ray.ObjectRef] = []
     for reference in work:
         waiting.append(reference)
-        if len(waiting) >= bound:
+        while len(waiting) >= PER_CORE * _cores():
             ready, waiting = ray.wait(waiting, num_returns=1)
             yield _result(ready[0])
     while waiting:
         ready, waiting = ray.wait(waiting, num_returns=1)
         yield _result(ready[0])
+
+
+def _cores() -> int:
+    """CPUs of the cluster as it is now, at least one."""
+    return max(1, int(ray.cluster_resources().get("CPU", 1)))
 
 
 def _result(reference: ray.ObjectRef) -> Any:
