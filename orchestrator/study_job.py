@@ -28,7 +28,7 @@ from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
 from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
 from orchestrator.tuning.lineages import StudyState
-from orchestrator.tuning.plan import Resolver, whole_paths
+from orchestrator.tuning.plan import Resolver, checked, whole_paths
 from orchestrator.tuning.proposals import PastTrial, Proposals, distributions
 from orchestrator.tuning.samplers import directions
 from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
@@ -164,9 +164,11 @@ def _resumed(
     judge = job.judge()
     for record in records:
         judge.take(record)
-    study = Study(
-        job.folder, ledger, state, repeats, job.resolver.trial, screen.show, num_slots, judge
-    )
+    image_size, num_classes = job.dataset.image_shape[0], len(job.dataset.classes)
+    resolve = checked(job.resolver, image_size=image_size, num_classes=num_classes)
+    if job.space.num_listed():
+        resolve = job.resolver.trial  # all were checked before the start
+    study = Study(job.folder, ledger, state, repeats, resolve, screen.show, num_slots, judge)
     study.reopen(reopened)
     study.end_stopped()
     if job.space.num_listed():

@@ -10,7 +10,16 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from orchestrator.config.experiment import Experiment, Resources
-from orchestrator.config.section import Count, Flag, LocalPath, Number, Section, StoragePath, Whole
+from orchestrator.config.section import (
+    Count,
+    Flag,
+    FolderName,
+    LocalPath,
+    Number,
+    Section,
+    StoragePath,
+    Whole,
+)
 from orchestrator.config.stop_rule import StopRule
 
 Address = Annotated[
@@ -117,7 +126,7 @@ class TrainConfig(Experiment):
     resources: Resources = Resources()
     out: Annotated[LocalPath, Field(description="folder that holds run folders")] = "runs"
     name: Annotated[
-        str, Field(pattern=r"^[\w.-]*$", description="run folder's name; '' = from the experiment")
+        FolderName, Field(description="run folder's name; '' = from the experiment")
     ] = ""
     address: Address = "auto"
 
@@ -134,7 +143,7 @@ class AblateConfig(Experiment):
     resources: Resources = Resources()
     out: Annotated[LocalPath, Field(description="folder that holds study folders")] = "runs"
     study: Annotated[
-        str, Field(pattern=r"^[\w.-]*$", description="study folder's name; '' = from its contents")
+        FolderName, Field(description="study folder's name; '' = from its contents")
     ] = ""
     seeds: Annotated[
         Count,

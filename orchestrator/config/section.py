@@ -8,6 +8,7 @@ number. A `Section` refuses these in every field, however deep the type is neste
 from __future__ import annotations
 
 import math
+import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
@@ -45,6 +46,19 @@ def _known_address(path: str) -> str:
 
 StoragePath = Annotated[str, Field(min_length=1), AfterValidator(_known_address)]
 """A path, or the address of a folder in an object store (`address.SCHEMES`)."""
+
+
+def _folder_name(name: str) -> str:
+    if not re.fullmatch(r"[\w.-]*", name) or name in (".", ".."):
+        raise ValueError(
+            "must be the name of one folder, of letters, digits, '_', '-' and '.', and neither "
+            f"'.' nor '..'; got {name!r}"
+        )
+    return name
+
+
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""The name of a folder inside another one, or nothing."""
 
 
 def _guarded(node: Any) -> Any:

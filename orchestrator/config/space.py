@@ -239,7 +239,7 @@ class Space(Section):
             return tuple(sorted({int(row.get(path, default)) for row in self.rows}))
         if axis is None:
             return (default,)
-        unset = {default} if "epochs" in self.when else set()
+        unset = {default} if path in self.when else set()
         if isinstance(axis, Range):
             steps = range(int(axis.low), int(axis.high) + 1, int(axis.step or 1))
             return tuple(sorted(unset.union(steps)))

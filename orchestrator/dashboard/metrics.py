@@ -15,7 +15,7 @@ from orchestrator.dashboard.slot_activity import SlotState
 from orchestrator.dashboard.snapshot import shown
 from orchestrator.results.study_view import EpochPoint, State, StudyView
 
-STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "failed")
+STATES: Final[tuple[State, ...]] = ("queued", "running", "finished", "stopped", "failed")
 BY_STUDY: Final = ("study",)
 BY_SLOT: Final = ("study", "slot")
 BY_STATE: Final = ("study", "state")

@@ -86,7 +86,7 @@ class StudyFeed:
             self._slots.add(record)
             if record.get("record") == "study":
                 space = record.get("space") or {}
-                self._planned = int(space.get("trials") or 0)
+                self._planned = int(space.get("trials") or 0) * int(space.get("seeds") or 1)
 
     def view(self) -> StudyView:
         """The study as of now."""

@@ -2,7 +2,8 @@
 
 For every combination of the other factors the trials of two levels make a pair; the effect of a
 level is the mean difference of these pairs to the first level, with Student's t interval over
-them. Trials that differ in epochs only are prefixes of one training, so pairs are not wholly
+them. Where a combination was trained with several seeds, the mean over those that all levels have
+stands for it. Trials that differ in epochs only are prefixes of one training, so pairs are not wholly
 independent and the interval is, if anything, too narrow; of one seed it says nothing of others.
 """
 
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Final
 
 import numpy as np
@@ -20,6 +22,9 @@ from orchestrator.results.leaderboard_cells import EPOCHS, varied_paths
 from orchestrator.results.study_view import Scalar, StudyView, TrialRow
 
 CONFIDENCE: Final = 0.95
+
+_Cell = dict[Scalar, dict[int, float]]
+"""Score by level and seed, of one combination of the other factors."""
 
 
 @dataclass(frozen=True)
@@ -54,18 +59,24 @@ def _of_factor(factor: str, factors: Sequence[str], rows: Sequence[TrialRow]) ->
     levels = list(dict.fromkeys(_value(row, factor) for row in rows))
     if len(levels) < 2:
         return []
-    cells: dict[tuple[Scalar, ...], dict[Scalar, float]] = defaultdict(dict)
+    cells: dict[tuple[Scalar, ...], _Cell] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         others = tuple(_value(row, other) for other in factors if other != factor)
-        cells[others][_value(row, factor)] = row.val_macro_f1 or 0.0
-    whole = [cell for cell in cells.values() if len(cell) == len(levels)]
-    if not whole:
+        cells[others][_value(row, factor)][row.seed] = row.val_macro_f1 or 0.0
+    columns = [column for cell in cells.values() if (column := _column(cell, levels))]
+    if not columns:
         return []
-    scores_LP = np.array([[cell[level] for cell in whole] for level in levels])
+    scores_LP = np.array(columns).T
     return [
         _effect(factor, level, scores_LP[k], scores_LP[k] - scores_LP[0] if k else None)
         for k, level in enumerate(levels)
     ]
+
+
+def _column(cell: _Cell, levels: Sequence[Scalar]) -> list[float]:
+    """Mean score of each level over the seeds that all have; none where there is no such seed."""
+    seeds = sorted(set.intersection(*(set(cell.get(level, ())) for level in levels)))
+    return [fmean(cell[level][seed] for seed in seeds) for level in levels] if seeds else []
 
 
 def _effect(factor: str, level: Scalar, scores: np.ndarray, changes: np.ndarray | None) -> Effect:

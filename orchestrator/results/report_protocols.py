@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from orchestrator.config.validate import fingerprint
 from orchestrator.results.html_page import Cell, Row
-from orchestrator.results.leaderboard_cells import EPOCHS, short_names, values_text, varied_paths
+from orchestrator.results.leaderboard_cells import (
+    EPOCHS,
+    has_seeds,
+    short_names,
+    values_text,
+    varied_paths,
+)
 from orchestrator.results.paired_effects import Effect, paired_effects
 from orchestrator.results.printable import value_text
 from orchestrator.results.report_blocks import Block, Findings, Paragraph, Section, Table
@@ -118,7 +124,7 @@ def _gaps_of_runs(sources: Sources) -> Iterator[Gap]:
 
 
 def _gaps_of_studies(sources: Sources) -> Iterator[Gap]:
-    """Trials with the same values in two studies of one space and data set."""
+    """Trials with the same values and seed in two studies of one space and data set."""
     by_key: dict[tuple[str, str], dict[str, StudySource]] = {}
     for study in sources.studies:
         key = (study.view.space, study.fingerprint)
@@ -127,12 +133,14 @@ def _gaps_of_studies(sources: Sources) -> Iterator[Gap]:
         if HONEST not in pair or FLATTERING not in pair:
             continue
         honest, flattering = pair[HONEST], pair[FLATTERING]
-        others = {_values(row.values): row for row in flattering.view.trials}
+        others = {(_values(row.values), row.seed): row for row in flattering.view.trials}
         for row in honest.view.trials:
-            other = others.get(_values(row.values))
-            if other is None or "finished" not in (row.state, other.state):
+            other = others.get((_values(row.values), row.seed))
+            if other is None or {row.state, other.state} != {"finished"}:
                 continue
             words = values_text(row, varied_paths(honest.view)) or f"trial {row.trial}"
+            if has_seeds(honest.view):
+                words += f", seed {row.seed}"
             yield from _gap(
                 f"{words}, {row.epochs} epochs",
                 "validation",

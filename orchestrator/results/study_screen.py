@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.phase_table import summed
@@ -104,4 +105,11 @@ class StudyScreen:
     def _take(self, record: Record) -> None:
         self._fold.add(record)
         if record["record"] == "trial":
-            self._samples.show(int(record["trial"]), self._experiment_of(record["values"]))
+            self._show_samples(int(record["trial"]), record["values"])
+
+    def _show_samples(self, trial: int, values: dict[str, Any]) -> None:
+        try:
+            experiment = self._experiment_of(values)
+        except ConfigError:  # the draw was refused, as the study says: nothing is trained
+            return
+        self._samples.show(trial, experiment)

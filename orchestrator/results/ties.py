@@ -34,7 +34,7 @@ BySeed = Mapping[int, tuple[float, Groups | None]]
 
 @dataclass(frozen=True)
 class Behind:
-    """How far a configuration is behind the winner in mean macro-F1, over the seeds they share.
+    """How far a configuration is behind the winner in mean macro-F1, over the winner's seeds.
 
     Attributes:
         difference: winner less this one.
@@ -72,13 +72,13 @@ def behind_winner(configurations: Sequence[BySeed]) -> list[Behind | None]:
 
     Returns:
         For each, in order; None where it was not compared: its counts or the winner's are
-        missing, it has no seed that all have, or it is behind the first `MAX_COMPARED`.
+        missing, it lacks a seed of the winner's, or it is behind the first `MAX_COMPARED`.
     """
     behind: list[Behind | None] = [None] * len(configurations)
     compared = _comparable(configurations[:MAX_COMPARED])
-    seeds = _shared_seeds([configurations[n] for n in compared])
-    if len(compared) < 2 or not seeds:
+    if len(compared) < 2:
         return behind
+    seeds = sorted(configurations[0])
     chosen = [[configurations[n][seed] for seed in seeds] for n in compared]
     scores_M = np.array([np.mean([score for score, _ in of_seeds]) for of_seeds in chosen])
     replicates_MB = np.stack([_mean_replicates([g for _, g in of_seeds]) for of_seeds in chosen])
@@ -92,11 +92,16 @@ def behind_winner(configurations: Sequence[BySeed]) -> list[Behind | None]:
 
 
 def _comparable(configurations: Sequence[BySeed]) -> list[int]:
-    """Those with counts of the winner's videos; none if the winner itself has none."""
+    """Those with counts of the winner's videos and all its seeds; none if it has no counts."""
     shapes = [_shape(seeds) for seeds in configurations]
     if not shapes or shapes[0] is None:
         return []
-    return [n for n, shape in enumerate(shapes) if shape == shapes[0]]
+    seeds = configurations[0].keys()
+    return [
+        n
+        for n, shape in enumerate(shapes)
+        if shape == shapes[0] and seeds <= configurations[n].keys()
+    ]
 
 
 def _shape(seeds: BySeed) -> tuple[int, int] | None:
@@ -106,12 +111,6 @@ def _shape(seeds: BySeed) -> tuple[int, int] | None:
         for _, groups in seeds.values()
     }
     return shapes.pop() if len(shapes) == 1 else None
-
-
-def _shared_seeds(configurations: Sequence[BySeed]) -> list[int]:
-    if not configurations:
-        return []
-    return sorted(set.intersection(*(set(seeds) for seeds in configurations)))
 
 
 def _mean_replicates(of_seeds: Sequence[Groups | None]) -> Floats:

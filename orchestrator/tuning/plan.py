@@ -7,7 +7,7 @@ fail on a typing mistake hours later.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,6 +153,23 @@ def check_space(
         by_rule = found if space.num_listed() else _one_of_each_rule(found)
         raise ConfigError(*(_with_values(problem, by_rule[problem]) for problem in by_rule))
     return tuple(experiments)
+
+
+def checked(
+    resolver: Resolver, *, image_size: int, num_classes: int
+) -> Callable[[int, Values, int, int], Trial]:
+    """Makes trials of what a sampler draws, by the rules that `check_space` asks of listed ones.
+
+    What it returns raises ConfigError for values that make no training.
+    """
+
+    def trial(number: int, values: Values, configuration: int, seed: int) -> Trial:
+        made = resolver.trial(number, values, configuration, seed)
+        if found := _deeper_problems(made.experiment, image_size, num_classes):
+            raise ConfigError(*found)
+        return made
+
+    return trial
 
 
 def _deeper_problems(experiment: Experiment, image_size: int, num_classes: int) -> tuple[str, ...]:

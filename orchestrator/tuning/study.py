@@ -26,10 +26,12 @@ LINEAGES = "lineages"
 """Folder of a study that holds the checkpoints of each lineage."""
 FAILURES = "failures"
 """Folder of a study with the whole error of each failed trial."""
+REFUSED = "refused-"
+"""Begins what stands for the lineage of a trial that was refused: it was never trained."""
 
 OnRecord = Callable[[Record], None]
 Resolve = Callable[[int, Values, int, int], Trial]
-"""From number, values, configuration and seed to the trial."""
+"""From number, values, configuration and seed to the trial; ConfigError where they make none."""
 
 
 @dataclass(frozen=True)
@@ -169,12 +171,37 @@ class Study:
         if proposal is None:
             self._exhausted = True
             return False
-        trial = self._resolve(*proposal)
+        try:
+            trial = self._resolve(*proposal)
+        except ConfigError as error:
+            self._refuse(*proposal, error)
+            return True
         self._state.add_trial(trial)
         self._announce(trial)
         if self._state.metrics(trial) is None:  # else it has its answer already
             self._end_if_stopped(trial.lineage)
         return True
+
+    def _refuse(
+        self, number: int, values: Values, configuration: int, seed: int, error: ConfigError
+    ) -> None:
+        """What a sampler drew and no training can be made of has failed; the study goes on."""
+        epochs = values.get("epochs")
+        self._write(
+            {
+                "record": "trial",
+                "trial": number,
+                "values": values,
+                "lineage": f"{REFUSED}{number}",
+                "epochs": epochs if type(epochs) is int else 0,
+                "early_stop": 0,
+                "seed": seed,
+                "configuration": configuration,
+            }
+        )
+        failure = Failure("; ".join(error.problems), str(error), retry=False)
+        self._write({"record": "end", "trial": number, **self._failed(number, failure, epoch=0)})
+        self._proposals.tell(number, None)
 
     def _announce(self, trial: Trial) -> None:
         self._write(
@@ -214,9 +241,8 @@ class Study:
         self._state.end_trial(trial.number)
         record: Record = {"record": "end", "trial": trial.number}
         if failure is not None:
-            record |= {"state": "failed", "epoch": self._state.recorded_epoch(trial.lineage)}
-            record |= {"error": failure.reason, "retry": failure.retry, "checkpoint": ""}
-            record["log"] = self._keep_log(trial, failure)
+            reached = self._state.recorded_epoch(trial.lineage)
+            record |= self._failed(trial.number, failure, reached)
         elif stopped_at is not None:
             record |= {"state": "stopped", "epoch": epoch, "error": "", "checkpoint": ""}
         else:
@@ -236,8 +262,18 @@ class Study:
         folder = Path(LINEAGES) / lineage / "milestones" / f"epoch-{epoch:04d}"
         return str(folder) if (self.folder / folder / MARKER).is_file() else ""
 
-    def _keep_log(self, trial: Trial, failure: Failure) -> str:
-        name = f"{FAILURES}/trial-{trial.number:04d}.txt"
+    def _failed(self, number: int, failure: Failure, epoch: int) -> Record:
+        return {
+            "state": "failed",
+            "epoch": epoch,
+            "error": failure.reason,
+            "retry": failure.retry,
+            "checkpoint": "",
+            "log": self._keep_log(number, failure),
+        }
+
+    def _keep_log(self, number: int, failure: Failure) -> str:
+        name = f"{FAILURES}/trial-{number:04d}.txt"
         try:
             write_atomic(self.folder / name, (failure.detail.rstrip() + "\n").encode())
         except OSError as error:
@@ -266,7 +302,7 @@ def resume(
     """Fold the records of a ledger into a new state.
 
     Trials that a lost process ended are open again; those that failed by their own fault (a
-    loss that is not finite) would fail again and stay as they are.
+    loss that is not finite, a refused draw) would fail again and stay as they are.
 
     Args:
         records: of the ledger.
@@ -275,7 +311,8 @@ def resume(
         stopping: whether trials are stopped; if not, those that were are open again.
 
     Returns:
-        The numbers of the trials that had ended and are open again.
+        The numbers of the trials that had ended and are open again, but for those that the
+        ledger says so of already.
 
     Raises:
         ConfigError: the ledger is of another experiment or data set.
@@ -290,6 +327,8 @@ def resume(
         if record["record"] == "epoch":
             state.add_epoch(record["lineage"], record["epoch"], record["metrics"])
     for past in past_trials(kept, stopping=stopping):
+        if asked[past.number][0].startswith(REFUSED):
+            continue
         trial = resolve(past.number, past.values, past.configuration, past.seed)
         if (trial.lineage, trial.epochs, trial.patience) != asked[past.number]:
             raise ConfigError(
@@ -299,8 +338,9 @@ def resume(
         state.add_trial(trial)
         if not past.open:
             state.end_trial(past.number)
-    ended = {record["trial"] for record in kept if record["record"] == "end"}
-    return tuple(number for number in sorted(ended) if state.is_open(number))
+    kinds = ("trial", "end")
+    last = {record["trial"]: record["record"] for record in kept if record["record"] in kinds}
+    return tuple(n for n in sorted(last) if last[n] == "end" and state.is_open(n))
 
 
 def past_trials(records: Iterable[Record], *, stopping: bool = True) -> list[PastTrial]:
@@ -311,13 +351,20 @@ def past_trials(records: Iterable[Record], *, stopping: bool = True) -> list[Pas
     for place, record in enumerate(records):
         match record["record"]:
             case "trial":
-                # Announced again after its end: the sampler heard of it the first time.
-                trials.setdefault(record["trial"], (place, record))
+                # Announced again: it is open again, and the sampler heard of it the first time.
+                first, _ = trials.get(record["trial"], (place, record))
+                trials[record["trial"]] = (first, record)
+                ends.pop(record["trial"], None)
             case "end":
                 ends[record["trial"]] = (place, record)
             case "epoch":
                 epochs.setdefault(record["lineage"], {})[record["epoch"]] = record["metrics"]
-    return [_past(trials[number], ends.get(number), epochs, stopping) for number in sorted(trials)]
+    return [
+        _past(announced, ends.get(number), epochs, stopping)
+        for number, announced in sorted(trials.items())
+        # Refused, and the driver died before it could say so: it is drawn and refused again.
+        if number in ends or not announced[1]["lineage"].startswith(REFUSED)
+    ]
 
 
 def _past(

@@ -67,8 +67,12 @@ def watching(
     def watch() -> None:
         dog = Watchdog(signs)
         while not over.wait(stall_s / LOOKS):
-            if dog.still_s() >= stall_s:
-                _end(StalledError(stalled_message(stall_s, _in_time(report))), abort, over)
+            if dog.still_s() < stall_s:
+                continue
+            lines = _in_time(report)
+            # The report takes a while, in which the study may have ended or come back.
+            if not over.is_set() and dog.still_s() >= stall_s:
+                _end(StalledError(stalled_message(stall_s, lines)), abort, over)
                 return
 
     thread = threading.Thread(target=watch, daemon=True, name="watchdog")

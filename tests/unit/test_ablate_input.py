@@ -84,6 +84,14 @@ def test_each_kind_of_mistake_is_one_message_with_the_remedy(
     assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize(("command", "path"), [(ablate, "study"), (train, "name")])
+@pytest.mark.parametrize("name", [".", "..", "../other", "a b"])
+def test_the_name_of_a_folder_leads_to_no_other_place(command, path, name, refusal):
+    said = refusal(command, f"{path}={name}")
+    assert said.startswith(f"{path}: must be the name of one folder")
+    assert f"got {name!r}" in said
+
+
 @BOTH
 def test_all_mistakes_are_said_at_once(command, refusal):
     said = refusal(command, "batch_size=0", "epochs=-1", "sed=3")

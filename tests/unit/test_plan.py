@@ -11,6 +11,7 @@ from orchestrator.tuning.plan import (
     NUM_DRAWS,
     Resolver,
     check_space,
+    checked,
     load_space,
     value_at,
     whole_paths,
@@ -149,6 +150,15 @@ def test_a_warm_up_that_leaves_nothing_for_cosine_is_refused():
     assert found.startswith("warmup_epochs: must be < epochs with schedule=cosine")
     assert "got 3 of 3. Lower warmup_epochs" in found
     check(space(kind="grid", axes={"epochs": [3, 30]}), warmup_epochs=3)
+
+
+def test_a_drawn_trial_is_checked_as_a_listed_one_is():
+    make = checked(resolver(schedule="cosine", epochs=4), image_size=48, num_classes=6)
+    assert make(3, {"warmup_epochs": 1}, 1, 7).experiment.seed == 7
+    with pytest.raises(ConfigError, match="warmup_epochs: must be < epochs with schedule=cosine"):
+        make(3, {"warmup_epochs": 4}, 1, 7)
+    with pytest.raises(ConfigError, match="image"):
+        checked(resolver(), image_size=8, num_classes=6)(0, {"model.name": "main"}, 0, 0)
 
 
 def test_freezing_a_model_of_timm_is_refused():

@@ -255,6 +255,25 @@ def test_the_gap_is_between_trainings_that_differ_in_the_protocol_alone(whole):
     assert (low, high) == pytest.approx((0.2 - 0.05 * 2**0.5, 0.2 + 0.05 * 2**0.5))
 
 
+def test_gaps_of_studies_are_between_finished_trials_of_the_same_seed(tmp_path):
+    by_protocol = {"group": ((0, 0.5), (1, 0.4), (2, 0.3)), "random": ((1, 0.6), (0, 0.9))}
+    for protocol, by_seed in by_protocol.items():
+        scores = [score for _, score in by_seed]
+        rows = [ROWS[0]] * len(scores)
+        folder = ledger(tmp_path, f"study-{protocol}", scores, protocol, rows=rows)
+        records = [json.loads(line) for line in (folder / "ledger.jsonl").read_text().splitlines()]
+        for record in records:
+            if record["record"] == "trial":
+                record |= {"seed": by_seed[record["trial"]][0], "configuration": 0}
+        if protocol == "random":
+            records[-1]["state"] = "stopped"  # that of seed 0
+        lines = "".join(json.dumps(record) + "\n" for record in records)
+        (folder / "ledger.jsonl").write_text(lines)
+    (gap,) = find_gaps(find_sources([tmp_path]))
+    assert gap.value == pytest.approx(0.6 - 0.4)
+    assert gap.words.endswith("10 epochs, seed 1")
+
+
 def test_a_run_from_before_a_field_was_added_is_still_the_same_training(whole):
     config = whole / "main-random" / "config.yaml"
     config.write_text(yaml.safe_dump({**yaml.safe_load(config.read_text()), "gradient_clip": 0.0}))
@@ -364,6 +383,22 @@ def test_main_effects_are_differences_of_partners():
     adam = effects["optimizer.name", "adam"]
     assert adam.num_pairs == 4
     assert adam.interval == pytest.approx((0.2, 0.2))
+
+
+def test_main_effects_of_several_seeds_are_of_the_mean_over_those_that_all_levels_have():
+    # sgd and adam by seed; adam's last seed alone would turn the sign, sgd's third has no partner.
+    scores = {"sgd": (0.5, 0.4, 0.1), "adam": (0.7, 0.3)}
+    records = [fake_study.head()]
+    for configuration, (optimizer, of_seeds) in enumerate(scores.items()):
+        for seed, score in enumerate(of_seeds):
+            number = 10 * configuration + seed
+            trial = fake_study.trial(number, f"l{number}", 1, {"optimizer.name": optimizer})
+            records.append({**trial, "seed": seed, "configuration": configuration})
+            records.append(fake_study.epoch(f"l{number}", 1, score))
+            records.append(fake_study.end(number, 1))
+    sgd, adam = paired_effects(fold(records))
+    assert (sgd.mean, adam.mean, adam.change) == pytest.approx((0.45, 0.5, 0.05))
+    assert adam.num_pairs == 1
 
 
 def test_what_is_not_crossed_has_no_main_effects():

@@ -1,8 +1,11 @@
 import json
+from typing import get_args
 
 import pytest
 
+from orchestrator.dashboard.metrics import STATES
 from orchestrator.dashboard.snapshot import Importance, StudyFeed, shown, to_json
+from orchestrator.results.study_view import State
 from tests.unit.fake_study import end, epoch, head, mixed, scored, trial
 
 EVIL = "</script><script>alert(1)</script>\x1b[31m&<!--\u2028\ud800 /home/somebody/secret"
@@ -68,6 +71,12 @@ def test_a_sampled_study_says_how_many_trials_are_planned():
     study = head()
     study["space"]["trials"] = 20
     assert document(feed_of([study, trial(0, "a")]))["planned"] == 20
+    study["space"]["seeds"] = 3
+    assert document(feed_of([study, trial(0, "a")]))["planned"] == 60
+
+
+def test_there_is_a_metric_for_every_state_that_a_trial_can_have():
+    assert set(STATES) == set(get_args(State))
 
 
 def test_fields_are_those_that_differ_and_wide_positive_ones_are_logarithmic():

@@ -166,3 +166,10 @@ def test_values_keep_their_types():
 )
 def test_it_says_how_much_patience_its_trials_can_have(axes, choices):
     assert space(kind="random", trials=2, axes=axes).patience_choices(7) == choices
+
+
+def test_an_axis_that_a_condition_leaves_out_has_the_default_too():
+    axes = {"schedule": ["constant", "cosine"], "early_stop": [3], "epochs": [9]}
+    of = space(kind="grid", axes=axes, when={"early_stop": {"schedule": "constant"}})
+    assert of.patience_choices(0) == (0, 3)
+    assert of.epochs_choices(7) == (9,)

@@ -166,6 +166,24 @@ def test_the_same_command_stops_nothing_more_and_without_the_rule_trains_the_res
     assert len(world.trained) == 6 * 8
 
 
+def test_trials_that_another_command_opened_again_are_ended_by_this_one(tmp_path):
+    world, of = World(), space({**GRID, "stop": ASHA})
+    Driver(of, tmp_path, world).run()
+    ended = len(records(tmp_path, "end"))
+    with pytest.raises(Killed):
+        Driver(space(GRID), tmp_path, world, dies_after=6).run()
+    opened = fold(read_records(tmp_path / LEDGER)).count("running")
+    known = past_trials(read_records(tmp_path / LEDGER))
+    assert sum(past.open for past in known) == opened > 0
+    Driver(of, tmp_path, world).run()
+    view = fold(read_records(tmp_path / LEDGER))
+    assert view.count("running") + view.count("queued") == 0
+    assert len(records(tmp_path, "end")) == ended + opened
+    before = (tmp_path / LEDGER).read_bytes()
+    Driver(of, tmp_path, world).run()
+    assert (tmp_path / LEDGER).read_bytes() == before
+
+
 def test_the_sampler_is_told_of_a_stopped_trial_with_its_epoch_and_last_score(tmp_path):
     Driver(space({**TPE, "stop": ASHA}), tmp_path, World(), num_slots=1).run()
     past = past_trials(read_records(tmp_path / LEDGER))

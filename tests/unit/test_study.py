@@ -40,6 +40,7 @@ TPE = {
         "epochs": {"low": 1, "high": 5},
     },
 }
+WRONG_TPE = {**TPE, "axes": {**TPE["axes"], "optimizer.lr": [0.1, 0.2, -1.0]}}
 PATIENT = {
     "kind": "grid",
     "axes": {"optimizer.lr": [0.1, 0.2, 0.3], "epochs": [3, 9], "early_stop": [1, 2, 0, 3]},
@@ -487,6 +488,41 @@ def test_trials_that_a_lost_slot_ended_are_open_again_after_a_resume(tmp_path, u
     Driver(space(GRID), tmp_path, world).run()
     assert_consistent(tmp_path, world)
     assert leaderboard(tmp_path) == undisturbed[0]
+
+
+def test_a_draw_that_is_refused_has_failed_and_the_study_goes_on(tmp_path):
+    Driver(space(WRONG_TPE), tmp_path, World()).run()
+    trials = {trial["trial"]: trial for trial in records(tmp_path, "trial")}
+    wrong = {number for number, trial in trials.items() if trial["values"]["optimizer.lr"] < 0}
+    assert len(trials) == 14
+    assert 0 < len(wrong) < 14
+    failed = [end for end in records(tmp_path, "end") if end["state"] == "failed"]
+    assert {end["trial"] for end in failed} == wrong
+    for end in failed:
+        assert end["error"].startswith("optimizer.lr: must be > 0; got -1")
+        assert (tmp_path / end["log"]).read_text() == end["error"] + "\n"
+    told = {past.number: past for past in past_trials(read_records(tmp_path / LEDGER))}
+    assert {number for number, past in told.items() if past.score is None} == wrong
+    assert fold(read_records(tmp_path / LEDGER)).count("finished") == 14 - len(wrong)
+    before = (tmp_path / LEDGER).read_bytes()
+    Driver(space(WRONG_TPE), tmp_path, World()).run()
+    assert (tmp_path / LEDGER).read_bytes() == before, "it would be refused again"
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_a_driver_killed_at_a_refused_draw_is_resumed_to_the_same_leaderboard(seeds, tmp_path):
+    wanted = space({**WRONG_TPE, "trials": 8, "seeds": seeds})
+    calm = Driver(wanted, tmp_path / "calm", World(), num_slots=1)
+    calm.run()
+    kinds = [record.get("lineage", "").startswith("refused") for record in calm.records]
+    assert any(kinds)
+    for place in (place for place, refused in enumerate(kinds, 1) if refused):
+        folder, world = tmp_path / str(place), World()
+        with pytest.raises(Killed):
+            Driver(wanted, folder, world, num_slots=1, dies_after=place).run()
+        Driver(wanted, folder, world, num_slots=1).run()
+        assert_consistent(folder, world)
+        assert leaderboard(folder) == leaderboard(tmp_path / "calm")
 
 
 def test_a_finished_study_run_again_writes_nothing(tmp_path):

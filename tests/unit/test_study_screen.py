@@ -1,5 +1,6 @@
 import io
 
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.study_screen import StudyScreen
@@ -44,6 +45,20 @@ def test_samples_are_those_of_each_trial_of_earlier_commands_too():
     seen.begin([head(), announced(0)], head())
     seen.show(announced(1))
     assert [(number, asked.seed) for number, asked in shown.samples] == [(0, 0), (1, 1)]
+
+
+def test_a_draw_that_was_refused_has_no_samples():
+    shown = Shown()
+
+    def refuse(values):
+        raise ConfigError(f"optimizer.lr: must be > 0; got {values['optimizer.lr']}")
+
+    seen = StudyScreen(LiveBoard(io.StringIO()), shown, shown, refuse)
+    seen.show(head())
+    seen.show(trial(0, "refused-0", values={"optimizer.lr": -1}))
+    seen.show(end(0, at=0, state="failed", error="optimizer.lr: must be > 0; got -1"))
+    assert shown.samples == []
+    assert seen.view().trials[0].state == "failed"
 
 
 def test_only_epochs_of_this_command_count_as_time():

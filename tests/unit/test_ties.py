@@ -58,12 +58,15 @@ def test_what_has_no_counts_is_not_compared():
     assert behind_winner([first, second, other_set])[2] is None
 
 
-def test_only_seeds_that_all_have_are_compared():
-    first, second = study([1.0, -1.0])
-    one_seed = {0: second[0]}
-    apart = behind_winner([first, one_seed])[1]
-    assert apart.difference == pytest.approx(first[0][0] - second[0][0])
+def test_only_those_with_all_seeds_of_the_winner_are_compared():
+    first, second, third = study([1.0, 0.0, -1.0])
+    whole = behind_winner([first, third])
+    for fewer in ({0: second[0]}, {7: second[0]}):
+        compared = behind_winner([first, fewer, third])
+        assert compared == [whole[0], None, whole[1]], "it changes nothing for the others"
     assert behind_winner([first, {7: second[0]}]) == [None, None]
+    apart = behind_winner([{0: first[0]}, third])[1]
+    assert apart.difference == pytest.approx(first[0][0] - third[0][0]), "over the winner's"
 
 
 def test_of_a_long_leaderboard_the_best_are_compared():

@@ -106,6 +106,45 @@ def test_nothing_happens_to_a_study_that_moves_and_ends():
     assert not stop.asked()
 
 
+def test_a_study_that_comes_back_while_the_report_is_made_goes_on():
+    signs, reported, ended = [0], threading.Event(), []
+
+    def report() -> tuple[str, ...]:
+        if not reported.is_set():
+            signs[0] += 1  # it moves again
+        elif not ended:
+            ended.append("stands still for good")
+        reported.set()
+        return ()
+
+    with stop_on_signals() as stop:
+        with pytest.raises(StalledError):
+            _hang_with_report(stop, signs, report)
+        assert ended, "it was not the first report that ended it"
+
+
+def _hang_with_report(stop, signs, report) -> None:
+    with watching(lambda: signs[0], report, stop.abort, stall_s=0.05):
+        threading.Event().wait(60)
+
+
+def test_a_study_that_ends_while_the_report_is_made_is_not_interrupted():
+    asked, over, aborted = threading.Event(), threading.Event(), []
+
+    def report() -> tuple[str, ...]:
+        asked.set()
+        over.wait(60)
+        return ()
+
+    with watching(lambda: 0, report, aborted.append, stall_s=0.05):
+        asked.wait(60)
+        (dog,) = [thread for thread in threading.enumerate() if thread.name == "watchdog"]
+    over.set()
+    dog.join(60)
+    assert not dog.is_alive()
+    assert aborted == []
+
+
 def test_the_report_says_who_waits_for_what():
     slot = Activity("slot-7-1", "waits for 2 workers, each 4 CPU + 1 GPU", 100.0, "node-a:7")
     assert slot_lines([slot], 760.0) == (
