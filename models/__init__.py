@@ -133,3 +133,15 @@ def count_parameters(name: str, *, num_classes: int, image_size: int, width: flo
 
     check(name, image_size=image_size, num_classes=num_classes, width=width)
     return parameter_count(Request(name, image_size, num_classes, width))
+
+
+def has_batch_norm(name: str, *, image_size: int) -> bool:
+    """Whether what a model says of an image in training depends on the others of its batch.
+
+    Raises:
+        ModelError: the model cannot be built.
+    """
+    from models.assembly import averages_over_a_batch
+
+    check(name, image_size=image_size)
+    return averages_over_a_batch(Request(name, image_size, 2, 1.0))

@@ -4,6 +4,7 @@ import importlib
 
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models import weight_file, weight_path, weights
 from models.initialise import initialise, private_randomness
@@ -68,6 +69,16 @@ def _timm(request: Request) -> tuple[nn.Module, weights.Origin]:
 
 def parameter_count(request: Request) -> int:
     """Trainable numbers of the model that a request without problems asks for."""
+    return sum(parameter.numel() for parameter in _without_numbers(request).parameters())
+
+
+def averages_over_a_batch(request: Request) -> bool:
+    """Whether the model that a request without problems asks for has batch norm."""
+    return any(isinstance(module, _BatchNorm) for module in _without_numbers(request).modules())
+
+
+def _without_numbers(request: Request) -> nn.Module:
+    """The model on torch's meta device."""
     with torch.device("meta"):
         if request.name.startswith(TIMM):
             import timm
@@ -78,4 +89,4 @@ def parameter_count(request: Request) -> int:
         else:
             module = importlib.import_module(f"models.{request.name}")
             model = module.build(request.num_classes, request.image_size, width=request.width)
-    return sum(parameter.numel() for parameter in model.parameters())
+    return model

@@ -55,6 +55,7 @@ from orchestrator.tuning.plan import (
     load_space,
     value_at,
     with_num_seeds,
+    worker_problems,
 )
 
 COMMAND = "python -m orchestrator.ablate"
@@ -227,13 +228,16 @@ def _check(
 ) -> tuple[Experiment, ...]:
     """Everything that can be wrong with the command and shows without training."""
     resolver = Resolver(config.space, _given(config), dataset_fingerprint="")
+    image_px, num_classes = IMAGE_PX, len(EMOTIONS)
     if dataset is None:
         check_embedded_protocol(config.data.protocol)
-        return check_space(space, resolver, image_size=IMAGE_PX, num_classes=len(EMOTIONS))
-    check_protocol(dataset, config.data.protocol)
-    return check_space(
-        space, resolver, image_size=dataset.image_shape[0], num_classes=len(dataset.classes)
-    )
+    else:
+        check_protocol(dataset, config.data.protocol)
+        image_px, num_classes = dataset.image_shape[0], len(dataset.classes)
+    experiments = check_space(space, resolver, image_size=image_px, num_classes=num_classes)
+    if problems := worker_problems(experiments, config.resources, image_px):
+        raise ConfigError(*problems)
+    return experiments
 
 
 def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:

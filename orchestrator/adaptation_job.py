@@ -29,6 +29,7 @@ from orchestrator.ingest.reading import select_rows
 from orchestrator.shift.parts import HELD_OUT, TRAIN, UNUSED, VALIDATION, Parts, part
 from orchestrator.shift.remedies import CORRECTIONS, Material, Rows, training_rows
 from orchestrator.training.checkpoint import MODEL
+from orchestrator.tuning.plan import worker_problems
 
 GENTLER = 10.0
 """The learning rate of a training that goes on is the run's own over this."""
@@ -147,6 +148,9 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
         )
     )
     refuse_own(job, config.production)
+    image_px = job.sets.own.image_shape[0]
+    if problems := worker_problems([job.stored.experiment], config.resources, image_px):
+        raise ConfigError(*problems)
     _refuse_classes(config, job)
     parts = part(job.index, job.own_index, adapt_share=config.adapt_share, seed=config.seed)
     material = _material(job, parts)

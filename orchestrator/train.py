@@ -12,7 +12,8 @@ from __future__ import annotations
 import json
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +23,8 @@ from datasets import EMOTIONS
 from orchestrator.cluster import connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import TrainConfig
-from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.errors import ConfigError, StalledError
+from orchestrator.config.experiment import Experiment, Resources
 from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.embedded import (
@@ -38,11 +39,17 @@ from orchestrator.results.phase_table import Stopwatch, phase_table, speed_lines
 from orchestrator.results.plots import learning_curve
 from orchestrator.results.sample_grid import augmented_grid
 from orchestrator.results.tensorboard import TensorBoard
-from orchestrator.stopping import go_on, stop_on_signals
+from orchestrator.stopping import Stop, go_on, stop_on_signals
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.tuning.capacity import plan_slots, this_machine
 from orchestrator.tuning.lineages import is_bound_to_horizon, lineage_key
-from orchestrator.tuning.plan import model_problems, training_problems, with_absolute_paths
+from orchestrator.tuning.plan import (
+    model_problems,
+    training_problems,
+    with_absolute_paths,
+    worker_problems,
+)
+from orchestrator.tuning.watchdog import Signs, watching
 
 if TYPE_CHECKING:
     from orchestrator.training.steady_run import SteadyRun
@@ -67,7 +74,7 @@ def main(argv: Sequence[str]) -> int:
         Experiment.model_validate({name: getattr(config, name) for name in Experiment.model_fields})
     )
     dataset = find_dataset(config.data.path, config.out)
-    _check(experiment, dataset)
+    _check(experiment, dataset, config.resources)
     with connect(config.address):
         dataset = dataset or embedded_dataset(config.out)
         key = lineage_key(experiment, dataset.fingerprint)
@@ -91,16 +98,22 @@ def train_run(
 
     Returns:
         The exit status: 130 where Ctrl-C ended it before its last epoch.
+
+    Raises:
+        StalledError: nothing moved for `resources.stall_s`.
     """
     from orchestrator.slots import ready_slots
+    from orchestrator.training.pulse import signs_of_life
     from orchestrator.training.steady_run import SteadyRun, Task
+    from orchestrator.tuning.stall_report import free_amounts
 
     resources = config.resources
     capacity = plan_slots(nodes(), resources, 1)
     _write_facts(folder, experiment)
     print(f"run         {as_typed(folder)}", flush=True)
     watch = Stopwatch()
-    plan, datasets = ready_slots(dataset, experiment.data, capacity, resources, folder)
+    with _watched(free_amounts, resources.stall_s, folder):
+        plan, datasets = ready_slots(dataset, experiment.data, capacity, resources, folder)
     watch.lap("ingest")
     task = Task(
         experiment=to_dict(experiment),
@@ -116,11 +129,13 @@ def train_run(
     tensorboard.show_samples("training", lambda: augmented_grid(dataset, experiment))
     with tensorboard:  # outside: closing it must not keep the workers waiting
         try:
-            found = len(steady.begin()["history"])
-            watch.lap("start")
-            history = _epochs(steady, experiment, dataset.classes, folder, tensorboard)
-            written_s = steady.settle()["checkpoint_write_s"]
-        except KeyboardInterrupt:
+            with _watched(signs_of_life, resources.stall_s, folder) as stop:
+                found = len(steady.begin()["history"])
+                watch.lap("start")
+                stop.gently()
+                history = _epochs(steady, experiment, dataset.classes, folder, tensorboard, stop)
+                written_s = steady.settle()["checkpoint_write_s"]
+        except (KeyboardInterrupt, StalledError):
             steady.abandon()  # its workers would first end their epoch
             raise
         finally:
@@ -132,12 +147,31 @@ def train_run(
     return INTERRUPTED if len(history) < _last_epoch(experiment, history) else 0
 
 
+@contextmanager
+def _watched(signs: Signs, stall_s: float, folder: Path) -> Iterator[Stop]:
+    """What is done in this context ends with an error where nothing moves any more.
+
+    The first Ctrl-C ends it at once until `Stop.gently` is called.
+    """
+    from orchestrator.tuning.stall_report import stall_report
+
+    def report() -> Sequence[str]:
+        return stall_report(None, (as_typed(folder),))
+
+    with (
+        stop_on_signals(at_once=True) as stop,
+        watching(signs, report, stop.abort, stall_s=stall_s),
+    ):
+        yield stop
+
+
 def _epochs(
     steady: SteadyRun,
     experiment: Experiment,
     classes: Sequence[str],
     folder: Path,
     tensorboard: TensorBoard,
+    stop: Stop,
 ) -> list[Metrics]:
     """Begins or goes on; each epoch goes to the terminal, metrics.jsonl and TensorBoard.
 
@@ -149,15 +183,14 @@ def _epochs(
     if trained:
         print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
     history: list[Metrics] = []
-    with stop_on_signals() as stop:
-        while len(history) < max(trained, _last_epoch(experiment, history)):
-            history.append(steady.next_epoch())
-            _write_metrics(folder, history)
-            tensorboard.show_training(history, classes)
-            if len(history) > trained:
-                print(_epoch_line(history[-1], epochs), flush=True)
-            if stop.asked() and len(history) >= trained:
-                break
+    while len(history) < max(trained, _last_epoch(experiment, history)):
+        history.append(steady.next_epoch())
+        _write_metrics(folder, history)
+        tensorboard.show_training(history, classes)
+        if len(history) > trained:
+            print(_epoch_line(history[-1], epochs), flush=True)
+        if stop.asked() and len(history) >= trained:
+            break
     return history
 
 
@@ -179,7 +212,7 @@ def _last_epoch(experiment: Experiment, history: Sequence[Metrics]) -> int:
     return last_epoch(scores, experiment.epochs, experiment.early_stop)
 
 
-def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
+def _check(experiment: Experiment, dataset: PreparedDataset | None, resources: Resources) -> None:
     image_px, num_classes = IMAGE_PX, len(EMOTIONS)
     if dataset is None:
         check_embedded_protocol(experiment.data.protocol)
@@ -190,7 +223,7 @@ def _check(experiment: Experiment, dataset: PreparedDataset | None) -> None:
         *model_problems(experiment, image_px, num_classes),
         *training_problems(experiment),
     )
-    if problems:
+    if problems := problems or worker_problems([experiment], resources, image_px):
         raise ConfigError(*problems)
 
 

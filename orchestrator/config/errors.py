@@ -5,8 +5,9 @@ Runs anywhere (PURE). The tree:
     OrchestratorError        something outside our code went wrong     exit status 1
     ├── TrainingError        one experiment cannot go on (NaN, memory)
     ├── SlotError            the processes that train are gone
+    │   └── NoRoomError      ... or the cluster has no room for them
     ├── StorageError         a disk is full, a file system is gone
-    ├── StalledError         nothing in a study moves any more
+    ├── StalledError         nothing in a study or training moves any more
     ├── CheckpointError      a checkpoint is damaged or foreign
     ├── LedgerError          a study's record is damaged
     └── ConfigError          what the user gave is wrong               exit status 2
@@ -74,12 +75,16 @@ class SlotError(OrchestratorError):
         return str(self.args[0])
 
 
+class NoRoomError(SlotError):
+    """The workers of a slot did not start in time; no fault of what they were to train."""
+
+
 class StorageError(OrchestratorError):
     """A file cannot be written for a reason that lies with the storage, and can be mended there."""
 
 
 class StalledError(OrchestratorError):
-    """Nothing in a study has moved for too long; the message says who waits for what."""
+    """Nothing in a study or training has moved for too long; the message says who waits for what."""
 
 
 class CheckpointError(OrchestratorError):

@@ -219,7 +219,8 @@ class Resources(Section):
             ge=0,
             le=64,
             description="start, or go on after a loss, with as few workers as this where no more "
-            "fit; the losses stay the same; 0 = always as many as `workers`",
+            "fit; the losses are the same but for the last digits of sums, so models with dropout or "
+            "batch norm are refused; 0 = always as many as `workers`",
         ),
     ] = 0
     cpus_per_worker: Annotated[

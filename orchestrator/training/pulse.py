@@ -2,7 +2,8 @@
 
 A busy slot answers no call, so it and its workers leave their words in Ray's own key-value
 store, where the driver finds them: in which state a slot is, since when, and how many batches its
-workers have been through. SLOT and WORKER write, DRIVER reads.
+workers have been through. SLOT and WORKER write, DRIVER reads. A word that the store does not take
+is no reason to end a training: it is left out, and a count is passed on later.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Activity:
 
 
 def say(slot: str, state: str) -> None:
-    """Leave word of what a slot is doing now."""
+    """Leave word of what a slot is doing now, if the store takes it."""
     place = f"{os.uname().nodename}:{os.getpid()}"
     activity = Activity(slot, state, time.time(), place)
     _put(f"slot/{slot}", json.dumps(asdict(activity)))
@@ -76,14 +77,19 @@ class Pulse:
     def _pass_on(self) -> None:
         told = -1
         while True:
-            if self._count != told:
-                told = self._count
-                _put(self._key, str(told))
+            count = self._count
+            if count != told and _put(self._key, str(count)):
+                told = count
             time.sleep(BEAT_S)
 
 
-def _put(key: str, value: str) -> None:
-    _internal_kv_put(_prefix() + key, value, namespace=NAMESPACE)
+def _put(key: str, value: str) -> bool:
+    """Whether the store took it."""
+    try:
+        _internal_kv_put(_prefix() + key, value, namespace=NAMESPACE)
+    except Exception:  # noqa: BLE001 - a hiccup of Ray's; what is told is told again
+        return False
+    return True
 
 
 def _all(below: str) -> dict[str, str]:

@@ -2,7 +2,9 @@
 
 Runs in a slot or in the driver of `train`. A new run takes over from the lineage's newest
 checkpoint; no epoch is handed out twice. With `resources.min_workers` it may have fewer workers than
-the one before, and a later one more again: no figure depends on how many there are.
+the one before, and a later one more again. A loss then depends on how many there are only by the
+order in which it is added up: models for which more would depend on it are refused before
+(`plan.worker_problems`).
 """
 
 from __future__ import annotations
@@ -14,10 +16,10 @@ from typing import Any
 
 from ray.data import Dataset
 
-from orchestrator.config.errors import SlotError
+from orchestrator.config.errors import NoRoomError, SlotError
 from orchestrator.training.epochs import Metrics
 from orchestrator.training.mailbox import Answer
-from orchestrator.training.warm_run import SlotPlan, WarmRun
+from orchestrator.training.warm_run import SlotPlan, WarmRun, fewest_workers, workers_that_fit
 
 
 @dataclass(frozen=True)
@@ -164,7 +166,19 @@ class SteadyRun:
 
     def _running(self) -> WarmRun:
         if self._run is None:
-            self._num_runs += 1
-            self._run = WarmRun(f"{self._name}-{self._num_runs}", self._plan, self._datasets)
-            self._run.wait_ready()
+            return self._start(workers_that_fit(self._plan))
         return self._run
+
+    def _start(self, workers: int) -> WarmRun:
+        """A run of so many workers; of the fewest where another slot has taken their room."""
+        self._num_runs += 1
+        name = f"{self._name}-{self._num_runs}"
+        self._run = run = WarmRun(name, self._plan, self._datasets, workers)
+        try:
+            run.wait_ready()
+        except NoRoomError:
+            self.stop()
+            if workers <= fewest_workers(self._plan):
+                raise
+            return self._start(fewest_workers(self._plan))
+        return run

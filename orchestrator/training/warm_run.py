@@ -7,19 +7,20 @@ What happens when a worker or its node is lost. Ray Train's own recovery (`Failu
 start the train function again in the middle of a conversation with its slot, count the failures
 of all trials of a slot together, and start again after a bug too. So the run ends
 (`max_failures=0`), the slot looks at why, and makes a new one that goes on from the lineage's
-newest checkpoint (`steady_run.py`, `resources.restarts` times a trial). How many workers the new
-one gets is Ray Train's decision: with `resources.min_workers` it is elastic, and starts with what
-the cluster has. It would also resize a healthy run, by killing its workers in mid-epoch with all
-the data that they hold: that is off. Where a run has fewer workers than planned, the slot asks
-between epochs whether another one fits (`could_grow`), and makes a new run if so.
+newest checkpoint (`steady_run.py`, `resources.restarts` times a trial). With
+`resources.min_workers` the new one gets as many workers as Ray has room for just then
+(`workers_that_fit`), and keeps that number. Ray Train's own elastic form is not used: each run
+reserves room for all the workers that it may have, so that of two slots one starves the other,
+and it resizes a healthy run by killing its workers in mid-epoch with all the data that they hold.
+Where a run has fewer workers than planned, the slot asks between epochs whether another one fits
+(`could_grow`), and makes a new run if so.
 """
 
 from __future__ import annotations
 
-import math
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
@@ -38,7 +40,7 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
 
-from orchestrator.config.errors import SlotError, StorageError, TrainingError
+from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.pulse import say
@@ -50,7 +52,7 @@ STOP_TIMEOUT_S = 30.0
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
 FITS_WITHIN_S = 2.0
-"""How long Ray may take to find room for one worker."""
+"""How long Ray may take to find room for workers."""
 LOSSES = (
     RayActorError,
     NodeDiedError,
@@ -80,8 +82,8 @@ class SlotPlan:
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
         storage: folder for Ray Train's own files, seen from every node.
-        min_workers: workers at least: a run starts with as many as fit, and keeps them;
-            0 = `workers`.
+        min_workers: workers at least: a run starts with as many as fit then, and keeps that
+            number; 0 = `workers`.
     """
 
     workers: int
@@ -100,18 +102,20 @@ class SlotPlan:
 class WarmRun:
     """One Ray Train run and the mailbox through which it is commanded."""
 
-    def __init__(self, name: str, plan: SlotPlan, datasets: Mapping[str, Dataset]) -> None:
-        """Start the run; does not wait for its workers (`ask` and `wait_ready` do)."""
+    def __init__(
+        self, name: str, plan: SlotPlan, datasets: Mapping[str, Dataset], workers: int
+    ) -> None:
+        """Start a run of so many workers; does not wait for them (`ask` and `wait_ready` do)."""
         self._name = name
         self._plan = plan
+        self.workers = workers
         need = f"{plan.cpus_per_worker} CPU + {plan.gpus_per_worker:g} GPU"
-        say(name, f"waits for {plan.workers} workers, each {need}")
+        say(name, f"waits for {workers} workers, each {need}")
         self._mailbox = open_mailbox()
         self._num_answers = 0
         self._failure: Exception | None = None
-        self._num_workers = plan.workers
         self._asked_s = time.monotonic()
-        trainer = _trainer(name, plan, datasets, self._mailbox)
+        trainer = _trainer(name, plan, workers, datasets, self._mailbox)
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
         self._thread.start()
 
@@ -119,19 +123,18 @@ class WarmRun:
         """Wait until the workers hold their shards.
 
         Raises:
-            SlotError: they did not come in time, or died.
+            NoRoomError: they did not come in time.
+            SlotError: they died.
         """
-        ready = self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
-        self._num_workers = int(ready["workers"])
-        return ready
+        return self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
 
     def could_grow(self) -> bool:
         """Whether the run has fewer workers than planned, and one more would fit now."""
         now = time.monotonic()
-        if self._num_workers >= self._plan.workers or now - self._asked_s < GROW_EVERY_S:
+        if self.workers >= self._plan.workers or now - self._asked_s < GROW_EVERY_S:
             return False
         self._asked_s = now
-        return fits_now(_resources(self._plan))
+        return fits_now([_resources(self._plan)])
 
     def ask(self, command: Command) -> Answer:
         """Send a command to all workers and wait for the leader's answer.
@@ -176,20 +179,27 @@ class WarmRun:
                 self._num_answers += 1
                 return ray.get(pending)
             if not self._thread.is_alive():
-                raise slot_error(self._failure)
+                raise slot_error(self._failure, no_room=self._no_room)
             if time.monotonic() > deadline_s:
-                raise SlotError(
-                    f"resources: a slot's {self._plan.min_workers or self._plan.workers} workers must be ready within "
-                    f"start_timeout_s={self._plan.start_timeout_s:g} s; they are not. Each needs "
-                    f"{self._plan.cpus_per_worker} CPUs and {self._plan.gpus_per_worker:g} GPUs, "
-                    f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
-                    "lower resources, or raise resources.start_timeout_s",
-                    retryable=False,
-                )
+                raise NoRoomError(self._no_room())
+
+    def _no_room(self) -> str:
+        plan = self._plan
+        return (
+            f"resources: a slot's {self.workers} workers must be ready within "
+            f"start_timeout_s={plan.start_timeout_s:g} s; they are not. Each needs "
+            f"{plan.cpus_per_worker} CPUs and {plan.gpus_per_worker:g} GPUs, "
+            f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
+            "lower resources, or raise resources.start_timeout_s"
+        )
 
 
 def _trainer(
-    name: str, plan: SlotPlan, datasets: Mapping[str, Dataset], mailbox: ray.actor.ActorHandle
+    name: str,
+    plan: SlotPlan,
+    workers: int,
+    datasets: Mapping[str, Dataset],
+    mailbox: ray.actor.ActorHandle,
 ) -> TorchTrainer:
     on_gpu = plan.gpus_per_worker > 0
     settings: WorkerSettings = {
@@ -208,10 +218,9 @@ def _trainer(
         datasets=dict(datasets),
         dataset_config=LaneShards(),
         scaling_config=ScalingConfig(
-            num_workers=_worker_range(plan),
+            num_workers=workers,
             use_gpu=on_gpu,
             resources_per_worker=_resources(plan),
-            elastic_resize_monitor_interval_s=math.inf,
         ),
         torch_config=TorchConfig(backend="nccl" if on_gpu else "gloo"),
         run_config=RunConfig(
@@ -227,11 +236,21 @@ def _trainer(
     )
 
 
-def _worker_range(plan: SlotPlan) -> int | tuple[int, int]:
-    """Ray Train's elastic form only where there is a range: it asks the cluster before a start."""
-    if 0 < plan.min_workers < plan.workers:
-        return plan.min_workers, plan.workers
-    return plan.workers
+def fewest_workers(plan: SlotPlan) -> int:
+    """Without which no run is started."""
+    return plan.min_workers or plan.workers
+
+
+def workers_that_fit(plan: SlotPlan) -> int:
+    """As many as Ray finds room for now; the fewest of the plan if not even these have it."""
+    fewest, most = fewest_workers(plan), plan.workers
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        if fits_now([_resources(plan)] * middle):
+            fewest = middle
+        else:
+            most = middle - 1
+    return fewest
 
 
 def _resources(plan: SlotPlan) -> dict[str, float]:
@@ -240,9 +259,9 @@ def _resources(plan: SlotPlan) -> dict[str, float]:
     return {"CPU": float(plan.cpus_per_worker), **gpus}
 
 
-def fits_now(resources: dict[str, float]) -> bool:
-    """Whether a node has room for these resources: Ray is asked for it, and gets it back."""
-    room = placement_group([resources])
+def fits_now(workers: list[dict[str, float]]) -> bool:
+    """Whether there is room for all of these workers: Ray is asked for it, and gets it back."""
+    room = placement_group(workers)
     try:
         return bool(room.wait(FITS_WITHIN_S))
     finally:
@@ -255,10 +274,17 @@ def _in_words(command: Command) -> str:
     return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
-def slot_error(failure: Exception | None) -> SlotError:
-    """What the end of a Train run means: whether a new one can be expected to fare better."""
+def slot_error(failure: Exception | None, no_room: Callable[[], str]) -> SlotError:
+    """What the end of a Train run means: whether a new one can be expected to fare better.
+
+    Args:
+        failure: of the run; None where it ended by itself.
+        no_room: says that its workers did not start in time.
+    """
     causes = _causes(failure)
     detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
+    if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes):
+        return NoRoomError(no_room(), detail=detail)
     for cause in causes:
         if message := out_of_memory(cause):
             return SlotError(message, retryable=False, detail=detail)

@@ -18,10 +18,12 @@ import gc
 import os
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
 
+import pyarrow as pa
 import ray
 import ray.train
 import ray.train.torch
@@ -127,23 +129,31 @@ def _hold_all(settings: WorkerSettings, device: torch.device, pulse: Pulse) -> d
     budget_gib = settings["device_budget_gib"]
     shards = {}
     for split in settings["sizes"]:
-        shards[split] = _hold(settings, split, device, budget_gib)
-        pulse.beat()
+        shards[split] = _hold(settings, split, device, budget_gib, pulse)
         budget_gib -= device_gib(shards[split], device)
     return shards
 
 
-def _hold(settings: WorkerSettings, split: str, device: torch.device, budget_gib: float) -> Shard:
+def _hold(
+    settings: WorkerSettings, split: str, device: torch.device, budget_gib: float, pulse: Pulse
+) -> Shard:
     iterator = ray.train.get_dataset_shard(split)
     tables = iterator.iter_batches(batch_size=None, batch_format="pyarrow")
     return collect_shard(
-        tables,
+        _counted(tables, pulse),
         settings["image_shape"],
         num_rows=settings["sizes"][split]["num_rows"],
         num_groups=settings["sizes"][split]["num_groups"],
         device=device,
         budget_gib=budget_gib,
     )
+
+
+def _counted(tables: Iterable[pa.Table], pulse: Pulse) -> Iterator[pa.Table]:
+    """Each table that arrives is a sign of life."""
+    for table in tables:
+        pulse.beat()
+        yield table
 
 
 def _carry_out(command: Command, held: _Held) -> Answer:

@@ -2,7 +2,9 @@
 
 An autoscaler sees what waits for resources. So each missing slot is a placement group of its
 size that nobody enters: when its node is up it is taken away, and the slot takes the room. It
-belongs to this driver's job and is gone with it, however the driver ends.
+belongs to this driver's job and is gone with it, however the driver ends. A slot that could not
+start, as its node is gone or another job has its room, is missing from then on, too. Nodes that
+are gone take no slot away by themselves: which slots they held shows when these start again.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ LOOK_EVERY_S: Final = 5.0
 
 
 class Growth:
-    """How many slots a study may have now; never less than it began with."""
+    """How many slots a study may have now; never none."""
 
     def __init__(
         self,
@@ -46,15 +48,28 @@ class Growth:
         self._nodes = nodes
         self._clock = clock
         self._looked_s = float("-inf")
-        self._num_slots = capacity.slots
+        self._most = self._used = capacity.slots
+        self._refused = 0
         self._asked: list[PlacementGroup] = []
 
-    def num_slots(self, wanted: int) -> int:
-        """Slots that there may be; more are asked for as long as that many are wanted."""
-        if self._capacity.missing and self._clock() - self._looked_s >= LOOK_EVERY_S:
+    def num_slots(self, wanted: int, running: int = 0) -> int:
+        """Slots that there may be; more are asked for as long as that many are wanted.
+
+        Args:
+            wanted: slots that there is work for.
+            running: those at work; a slot that has lost its node is until it found no room.
+        """
+        self._used = max(self._used, running)
+        missing = self._capacity.missing or self._refused
+        if missing and self._clock() - self._looked_s >= LOOK_EVERY_S:
             self._looked_s = self._clock()
             self._look(min(wanted, self._capacity.slots + self._capacity.missing))
-        return self._num_slots
+            self._used = running
+        return self._most - self._refused
+
+    def could_not_start(self) -> None:
+        """One of the slots found no room: there is one less until Ray has found it."""
+        self._refused = min(self._refused + 1, self._most - 1)
 
     def end(self) -> None:
         """Ask for nothing any more."""
@@ -63,10 +78,15 @@ class Growth:
 
     def _look(self, wanted: int) -> None:
         fitting = slots_that_fit(self._nodes(), self._capacity)
-        self._num_slots = max(self._capacity.slots, min(fitting, wanted))
-        missing = max(0, wanted - self._num_slots)
-        for group in self._asked:
-            if len(self._asked) > missing or _is_there(group):
+        found = [group for group in self._asked if _is_there(group)]
+        # Room that is found where the nodes hold no further slot is one's between two legs.
+        returned = min(len(found), fitting - (self._most - self._refused))
+        self._refused -= min(self._refused, max(0, returned))
+        fewest = self._most if self._refused else max(self._capacity.slots, self._used)
+        self._most = max(fewest, min(fitting, wanted))
+        missing = max(0, wanted - (self._most - self._refused))
+        for group in self._asked[:]:
+            if len(self._asked) > missing or group in found:
                 remove_placement_group(group)
                 self._asked = [kept for kept in self._asked if kept is not group]
         while len(self._asked) < missing:

@@ -7,7 +7,7 @@ fail on a typing mistake hours later.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import models
 import search_spaces
 from orchestrator.config.address import absolute_address
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import EMBEDDED, Experiment
+from orchestrator.config.experiment import EMBEDDED, Experiment, Resources
 from orchestrator.config.optimizers import Timm
 from orchestrator.config.problems import did_you_mean, shown
 from orchestrator.config.space import Range, Space, Values
@@ -249,6 +249,26 @@ def training_problems(experiment: Experiment) -> tuple[str, ...]:
         from orchestrator.training.timm_optimizers import problem  # torch and timm: some seconds
 
         found += [line for line in [problem(experiment.optimizer.name)] if line]
+    return tuple(found)
+
+
+def worker_problems(
+    experiments: Iterable[Experiment], resources: Resources, image_size: int
+) -> tuple[str, ...]:
+    """Why trainings must not change their number of workers: their losses would change with it."""
+    if resources.min_workers in (0, resources.workers):
+        return ()
+    rule = (
+        "resources.min_workers: must be 0 or as many as workers for {}; got "
+        f"{resources.min_workers} of {resources.workers}. Set resources.min_workers=0"
+    )
+    found = []
+    trained = tuple(experiments)
+    if any(experiment.model.dropout > 0 for experiment in trained):
+        found.append(rule.format("model.dropout > 0, which each worker draws for itself"))
+    for name in dict.fromkeys(experiment.model.name for experiment in trained):
+        if models.has_batch_norm(name, image_size=image_size):
+            found.append(rule.format(f"{name}, whose batch norm averages each worker's own rows"))
     return tuple(found)
 
 

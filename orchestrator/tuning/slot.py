@@ -15,7 +15,7 @@ from typing import Any
 from ray import tune
 from ray.data import Dataset
 
-from orchestrator.config.errors import SlotError, StorageError, TrainingError
+from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.steady_run import SteadyRun, Task
 from orchestrator.training.warm_run import SlotPlan
@@ -53,7 +53,8 @@ class Slot(tune.Trainable):
 
     A result has `lineage`, `epoch`, `metrics` (JSON), `slot`, `name` and `done`; or else `failed`
     with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
-    `storage` if no other trial would fare better, as a disk is full.
+    `storage` if no other trial would fare better, as a disk is full; with `no_room` if the slot
+    could not start, which is not the trial's fault.
     """
 
     def setup(
@@ -93,6 +94,9 @@ class Slot(tune.Trainable):
         except StorageError as error:
             failed = self._failed(str(error), detail=str(error), retry=True)
             return failed | {"storage": True}
+        except NoRoomError as error:
+            failed = self._failed(str(error), detail=error.detail, retry=True)
+            return failed | {"no_room": True}
         except SlotError as error:
             return self._failed(str(error), detail=error.detail, retry=True)
         self._scores.append(metrics["val_macro_f1"])

@@ -12,7 +12,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.errors import ConfigError, StorageError
+from orchestrator.config.errors import ConfigError, OrchestratorError, StorageError
 from orchestrator.config.space import Values
 from orchestrator.config.storage import MARKER, storage_error, write_atomic
 from orchestrator.training.group_counts import kept
@@ -75,10 +75,10 @@ class Study:
         self._slot_names: dict[str, str] = {}
         self._exhausted = False
         self.last_record: Record | None = None
-        self.broken: StorageError | None = None
+        self.broken: OrchestratorError | None = None
 
-    def stop(self, error: StorageError) -> None:
-        """Begin nothing more and write nothing more: the storage does not take it."""
+    def stop(self, error: OrchestratorError) -> None:
+        """Begin nothing more and write nothing more: the storage or the cluster does not take it."""
         self.broken = self.broken or error
 
     def open_all(self) -> None:

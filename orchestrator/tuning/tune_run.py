@@ -16,7 +16,7 @@ import ray.tune
 from ray.data import Dataset
 from ray.tune.search import Searcher
 
-from orchestrator.config.errors import StorageError
+from orchestrator.config.errors import NoRoomError, StorageError
 from orchestrator.training.pulse import signs_of_life
 from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.growth import Growth
@@ -55,6 +55,7 @@ def run_study(
 
     Raises:
         StorageError: what is trained could not be written; all that is written is whole.
+        NoRoomError: no slot could start.
     """
 
     def to_stop() -> bool:
@@ -69,7 +70,7 @@ def run_study(
             {"CPU": 0, HEAD_NODE: 0.001},
         ),
         tune_config=ray.tune.TuneConfig(
-            search_alg=Dispatcher(study, growth.num_slots, to_stop),
+            search_alg=Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop),
             num_samples=UNLIMITED,
             reuse_actors=True,
         ),
@@ -101,19 +102,23 @@ class Dispatcher(Searcher):
     def __init__(
         self,
         study: Study,
-        num_slots: Callable[[int], int],
+        num_slots: Callable[[int, int], int],
+        could_not_start: Callable[[], None],
         asked_to_stop: Callable[[], bool] = lambda: False,
     ) -> None:
         """Begin.
 
         Args:
             study: which knows what to train.
-            num_slots: how many slots there may be, told how many could be used.
+            num_slots: how many slots there may be, told how many could be used and how many are.
+            could_not_start: told of each slot for which there was no room.
             asked_to_stop: asked before each leg.
         """
         super().__init__(metric="epoch", mode="max")
         self._study = study
         self._num_slots = num_slots
+        self._could_not_start = could_not_start
+        self._room_seen = False
         self._asked_to_stop = asked_to_stop
         self._lineages: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
@@ -122,8 +127,9 @@ class Dispatcher(Searcher):
         """A leg as Tune's config; None to be asked again later."""
         if self._asked_to_stop():
             return Searcher.FINISHED
-        could_use = len(self._lineages) + self._study.num_waiting()
-        if len(self._lineages) >= self._num_slots(could_use):
+        running = len(self._lineages)
+        could_use = running + self._study.num_waiting()
+        if running >= self._num_slots(could_use, running):
             return None
         leg = self._study.next_leg()
         if leg is not None:
@@ -143,6 +149,10 @@ class Dispatcher(Searcher):
         lineage = self._lineages.pop(trial_id, None)
         if lineage is None:
             return
+        if result and result.get("no_room") and not error:
+            self._no_room(lineage, result["failed"])
+            return
+        self._room_seen = True
         if error:
             self._study.end_leg(lineage, LOST)
         elif result and result.get("storage"):
@@ -153,6 +163,20 @@ class Dispatcher(Searcher):
             self._study.end_leg(lineage, failure)
         else:
             self._study.end_leg(lineage)
+
+    def _no_room(self, lineage: str, reason: str) -> None:
+        """Another slot trains the leg; where no other is at work, none can start.
+
+        Tune may yet keep a slot that has just ended its leg: that one is given a try.
+        """
+        self._study.end_leg(lineage)
+        if self._lineages:
+            self._could_not_start()
+        elif self._room_seen:
+            self._could_not_start()
+            self._room_seen = False
+        else:
+            self._study.stop(NoRoomError(reason))
 
     def _free_number(self) -> int:
         """The lowest that no running leg has, so that the first slots are 0, 1, 2, ..."""

@@ -1,4 +1,4 @@
-"""Ends a study in which nothing moves any more, and says who waits for what.
+"""Ends a study or training in which nothing moves any more, and says who waits for what.
 
 DRIVER, in a thread of its own, as the main one may be what hangs. Something moves as long as the
 signs of life change: epochs in the ledger, states of slots, batches of their workers. So an
@@ -96,7 +96,7 @@ def _end(error: StalledError, abort: Callable[[Exception], None], over: threadin
 def stalled_message(stall_s: float, lines: Sequence[str]) -> str:
     """The error: the rule first, then the report."""
     rule = (
-        f"study: something must move at least every resources.stall_s={stall_s:g} s; nothing did. "
+        f"resources: something must move at least every resources.stall_s={stall_s:g} s; nothing did. "
         "What is known of it follows; the same command goes on from what is finished"
     )
     return "\n".join([rule, *(f"  {line}" for line in lines)])

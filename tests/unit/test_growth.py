@@ -1,5 +1,7 @@
 """Slots that a cluster has no room for yet: what is asked for, and when a slot may use it."""
 
+from itertools import count
+
 import pytest
 
 from orchestrator.config.experiment import Resources
@@ -16,12 +18,13 @@ class Cluster:
 
     def __init__(self, monkeypatch, *nodes):
         self.nodes, self.groups, self.now_s, self.there = list(nodes), [], 0.0, set()
+        self.numbers = count()
         monkeypatch.setattr(growth, "placement_group", self._make)
         monkeypatch.setattr(growth, "remove_placement_group", self.groups.remove)
         monkeypatch.setattr(growth, "_is_there", lambda group: group in self.there)
 
     def _make(self, bundles, name):
-        self.groups.append((len(self.groups), tuple(map(str, bundles)), name))
+        self.groups.append((next(self.numbers), tuple(map(str, bundles)), name))
         return self.groups[-1]
 
     def growth(self, wanted=WANTED, num_lineages=9):
@@ -90,3 +93,78 @@ def test_the_end_leaves_nothing_waiting(cluster):
     growing.num_slots(9)
     growing.end()
     assert cluster.groups == []
+
+
+TWO = Resources(cpus_per_worker=8, gpus_per_worker=1)
+
+
+@pytest.fixture
+def halved(monkeypatch):
+    """A cluster of two slots that lost the node of one."""
+    cluster = Cluster(monkeypatch, GPU_NODE, GPU_NODE)
+    growing = cluster.growth(TWO)
+    cluster.nodes.pop()
+    return cluster, growing
+
+
+def test_a_slot_that_could_not_start_is_one_less_and_asked_for(halved):
+    cluster, growing = halved
+    assert growing.num_slots(9, running=2) == 2, "the healthy one is not to wait for the other"
+    growing.could_not_start()
+    assert growing.num_slots(9, running=1) == 1
+    assert len(cluster.groups) == 1
+    growing.could_not_start()
+    assert growing.num_slots(9) == 1, "never none"
+
+
+def test_it_is_back_with_its_node(halved):
+    cluster, growing = halved
+    growing.could_not_start()
+    growing.num_slots(9, running=1)
+    cluster.nodes.append(GPU_NODE)
+    cluster.later()
+    assert growing.num_slots(9, running=1) == 1, "Ray has not found its room yet"
+    cluster.there.update(cluster.groups)
+    cluster.later()
+    assert growing.num_slots(9, running=1) == 2
+    assert cluster.groups == []
+
+
+def test_the_room_of_a_slot_between_two_legs_is_no_room_for_another(halved):
+    cluster, growing = halved
+    growing.could_not_start()
+    growing.num_slots(9, running=1)
+    first = cluster.groups[0]
+    cluster.there.add(first)
+    cluster.later()
+    assert growing.num_slots(9, running=0) == 1
+    assert first not in cluster.groups
+    assert len(cluster.groups) == 1
+
+
+def test_a_slot_that_lost_a_node_which_came_later_keeps_its_seat_until_it_found_no_room(cluster):
+    growing = cluster.growth()
+    growing.num_slots(9)
+    cluster.nodes += [GPU_NODE, GPU_NODE]
+    cluster.later()
+    assert growing.num_slots(9, running=1) == 3
+    growing.num_slots(9, running=3)
+    cluster.nodes.pop()
+    cluster.later()
+    assert growing.num_slots(9, running=2) == 3
+    growing.could_not_start()
+    cluster.later()
+    assert growing.num_slots(9, running=2) == 2
+
+
+def test_nodes_that_no_slot_uses_may_go(cluster):
+    growing = cluster.growth()
+    growing.num_slots(9)
+    cluster.nodes += [GPU_NODE, GPU_NODE]
+    cluster.later()
+    growing.num_slots(9, running=1)
+    cluster.nodes.pop()
+    for _ in range(2):
+        cluster.later()
+        slots = growing.num_slots(9, running=1)
+    assert slots == 2

@@ -5,6 +5,7 @@ import yaml
 
 import search_spaces
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import Experiment, Resources
 from orchestrator.config.space import Space
 from orchestrator.config.validate import validate
 from orchestrator.tuning.plan import (
@@ -15,6 +16,7 @@ from orchestrator.tuning.plan import (
     load_space,
     value_at,
     whole_paths,
+    worker_problems,
 )
 
 LR = {"low": 0.001, "high": 0.1, "log": True}
@@ -243,3 +245,19 @@ def test_trials_of_a_resolver_share_a_lineage_unless_more_than_epochs_differs():
 )
 def test_values_are_found_at_dotted_paths(path, value):
     assert value_at({"a": {"b": 1}}, path) == value
+
+
+@pytest.mark.parametrize(
+    ("model", "why"),
+    [
+        ({"name": "main"}, ""),
+        ({"name": "baseline", "dropout": 0.5}, "dropout > 0, which each worker draws for itself"),
+        ({"name": "timm:resnet18"}, "timm:resnet18, whose batch norm averages"),
+    ],
+)
+def test_the_number_of_workers_may_change_only_where_the_losses_stay_the_same(model, why):
+    of = validate(Experiment, ("a test", {"model": model}))
+    changing = worker_problems([of, of], Resources(workers=4, min_workers=2), 48)
+    assert [why in problem for problem in changing] == ([True] if why else [])
+    for resources in (Resources(workers=4), Resources(workers=4, min_workers=4)):
+        assert worker_problems([of], resources, 48) == ()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.config.errors import NoRoomError, SlotError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict
 from orchestrator.tuning.lineages import Leg
@@ -84,3 +85,21 @@ def test_the_actors_page_names_a_slot_after_its_number_and_study():
     slot = Slot.__new__(Slot)
     slot._name, slot._study = "slot-2", "paper-1a2b3c4d"
     assert repr(slot) == "slot-2 of paper-1a2b3c4d"
+
+
+@pytest.mark.parametrize(
+    "error", [NoRoomError("resources: must be ready"), SlotError("slot: died")]
+)
+def test_a_slot_that_could_not_start_says_that_it_had_no_room(error):
+    class Gone(Run):
+        def next_epoch(self) -> dict:
+            raise error
+
+    slot = Slot.__new__(Slot)
+    slot._name, slot._run = "slot-0", Gone([])
+    slot.reset_config(
+        leg_config(Leg("a", to_dict(Experiment()), 0, (), 3, ((3, 0),), (3,)), Path("s"), 0)
+    )
+    result = slot.step()
+    assert (result["failed"], result["done"]) == (str(error), True)
+    assert result.get("no_room", False) == isinstance(error, NoRoomError)

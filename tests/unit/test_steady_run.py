@@ -1,8 +1,14 @@
 """A run that is kept up: which epochs are handed out, whatever a checkpoint says."""
 
-from orchestrator.config.errors import SlotError
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator.config.errors import NoRoomError, SlotError
 from orchestrator.training import steady_run
 from orchestrator.training.steady_run import SteadyRun, Task
+
+PLAN = SimpleNamespace(workers=4, min_workers=0)
 
 
 class Run:
@@ -38,7 +44,7 @@ def task() -> Task:
 
 def epochs(run: Run, known: int, number: int, monkeypatch) -> list[int]:
     monkeypatch.setattr(steady_run, "WarmRun", lambda *_: run)
-    steady = SteadyRun("any", None, {}, 0)
+    steady = SteadyRun("any", PLAN, {}, 0)
     steady.take(task(), known_epoch=known)
     return [int(steady.next_epoch()["epoch"]) for _ in range(number)]
 
@@ -56,7 +62,7 @@ def runs(monkeypatch, *several: Run, restarts: int = 0) -> SteadyRun:
     """One run after another, each of which dies."""
     made = iter(several)
     monkeypatch.setattr(steady_run, "WarmRun", lambda *_: next(made))
-    steady = SteadyRun("any", None, {}, restarts)
+    steady = SteadyRun("any", PLAN, {}, restarts)
     steady.take(task(), known_epoch=0)
     return steady
 
@@ -83,3 +89,36 @@ def test_where_lost_workers_fit_again_a_new_run_goes_on_from_what_was_saved(monk
     steady = runs(monkeypatch, reduced, Run(2))
     assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
     assert reduced.asked == ["begin", "epoch", "epoch", "settle"]
+
+
+def started(monkeypatch, fitting: int, room: int) -> tuple[list[int], SteadyRun]:
+    """The sizes that are tried of one to four workers where Ray speaks of room for `fitting`."""
+    tried = []
+
+    class Crowded(Run):
+        def wait_ready(self) -> None:
+            if tried[-1] > room:
+                raise NoRoomError("resources: must be ready")
+
+    def make(_name, _plan, _datasets, workers):
+        tried.append(workers)
+        return Crowded(0)
+
+    monkeypatch.setattr(steady_run, "WarmRun", make)
+    monkeypatch.setattr(steady_run, "workers_that_fit", lambda _: fitting)
+    steady = SteadyRun("any", SimpleNamespace(workers=4, min_workers=1), {}, 0)
+    steady.take(task(), known_epoch=0)
+    return tried, steady
+
+
+def test_where_another_slot_took_the_room_it_starts_with_the_fewest_workers(monkeypatch):
+    tried, steady = started(monkeypatch, fitting=3, room=2)
+    assert steady.next_epoch()["epoch"] == 1
+    assert tried == [3, 1]
+
+
+def test_where_not_even_the_fewest_workers_have_room_it_says_so(monkeypatch):
+    tried, steady = started(monkeypatch, fitting=3, room=0)
+    with pytest.raises(NoRoomError):
+        steady.next_epoch()
+    assert tried == [3, 1]

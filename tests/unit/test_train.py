@@ -1,14 +1,22 @@
 """The command `train` without Ray: when it ends, what it says, and which run folders it goes on with."""
 
 import signal
+import threading
+from contextlib import contextmanager
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
 
-from orchestrator import train
-from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import Experiment
+from orchestrator import slots, train
+from orchestrator.config.commands import TrainConfig
+from orchestrator.config.errors import ConfigError, StalledError
+from orchestrator.config.experiment import Experiment, Resources
 from orchestrator.config.validate import to_dict, validate
+from orchestrator.stopping import stop_on_signals
+from orchestrator.tuning import stall_report
+from orchestrator.tuning.capacity import Node
 
 SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.6, 0.7]
 
@@ -49,7 +57,10 @@ def experiment(**values) -> Experiment:
 
 
 def trained(steady: Steady, folder, **values) -> list[float]:
-    history = train._epochs(steady, experiment(**values), ("anger", "fear"), folder, Board())
+    with stop_on_signals() as stop:
+        history = train._epochs(
+            steady, experiment(**values), ("anger", "fear"), folder, Board(), stop
+        )
     return [metrics["val_macro_f1"] for metrics in history]
 
 
@@ -158,3 +169,43 @@ def test_a_run_folder_that_was_written_before_fields_were_added_goes_on(tmp_path
         del old[field]
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(old))
     written(tmp_path, epochs=4)
+
+
+def test_a_training_in_which_nothing_moves_ends_and_says_who_waits_for_what(tmp_path, monkeypatch):
+    monkeypatch.setattr(stall_report, "stall_report", lambda record, logs: ("slot-1: waits", *logs))
+    with (
+        pytest.raises(StalledError, match=r"stall_s=0\.05 s(.|\n)*slot-1: waits(.|\n)*run"),
+        train._watched(lambda: 0, 0.05, tmp_path / "run"),
+    ):
+        threading.Event().wait(60)
+
+
+def test_stall_s_holds_for_reading_the_data_and_for_training(tmp_path, monkeypatch):
+    seen = []
+
+    @contextmanager
+    def watched(signs, stall_s, folder):
+        seen.append((signs.__name__, stall_s))
+        if len(seen) == 2:
+            raise StalledError("resources: something must move")
+        with stop_on_signals() as stop:
+            yield stop
+
+    plan = SimpleNamespace(storage=tmp_path / ".ray")
+    monkeypatch.setattr(train, "_watched", watched)
+    monkeypatch.setattr(train, "nodes", lambda: (Node(1, 0),))
+    monkeypatch.setattr(train, "TensorBoard", lambda *_: MagicMock())
+    monkeypatch.setattr(slots, "ready_slots", lambda *_: (plan, {}))
+    config = TrainConfig(resources=Resources(stall_s=77))
+    with pytest.raises(StalledError):
+        train.train_run(config, experiment(), SimpleNamespace(fingerprint="f"), tmp_path, "again")
+    assert seen == [("free_amounts", 77), ("signs_of_life", 77)]
+
+
+def test_a_training_whose_losses_would_change_with_its_workers_must_keep_them():
+    resources = Resources(workers=2, min_workers=1)
+    train._check(experiment(), None, resources)
+    with pytest.raises(
+        ConfigError, match=r"min_workers: must be .* model\.dropout > 0.*got 1 of 2"
+    ):
+        train._check(experiment(model={"dropout": 0.5}), None, resources)

@@ -1,8 +1,11 @@
 """What Tune is told of the study: an epoch is recorded before it is judged. No Ray is started."""
 
 import json
+from pathlib import Path
 
-from orchestrator.tuning.tune_run import Recorder
+from orchestrator.config.errors import NoRoomError
+from orchestrator.tuning.lineages import Leg
+from orchestrator.tuning.tune_run import Dispatcher, Recorder
 
 
 class FakeStudy:
@@ -43,3 +46,99 @@ def test_once_it_is_asked_to_a_leg_ends_with_the_epoch_it_is_in():
     asked.append("Ctrl-C")
     assert recorder("leg", result(1))
     assert len(study.recorded) == 1
+
+
+class Queue:
+    """A study of some lineages, each of one leg."""
+
+    folder = Path("study")
+
+    def __init__(self, *waiting: str) -> None:
+        self.waiting, self.failed, self.broken = list(waiting), [], None
+
+    def next_leg(self) -> Leg | None:
+        return Leg(self.waiting.pop(0), {}, 0, (), 1, ((1, 0),), ()) if self.waiting else None
+
+    def num_waiting(self) -> int:
+        return len(self.waiting)
+
+    def finished(self) -> bool:
+        return not self.waiting
+
+    def end_leg(self, lineage: str, failure=None) -> None:
+        self.failed += [lineage] if failure else []
+
+    def stop(self, error) -> None:
+        self.broken = error
+
+
+class Again(Queue):
+    """A leg that ends without having been trained waits again."""
+
+    untrained = True
+
+    def end_leg(self, lineage: str, failure=None) -> None:
+        super().end_leg(lineage, failure)
+        self.waiting += [lineage] if self.untrained else []
+
+
+class Slots:
+    """There may be as many as at the start, less those that could not start."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def num_slots(self, wanted: int, running: int) -> int:
+        return self.number
+
+    def could_not_start(self) -> None:
+        self.number = max(1, self.number - 1)
+
+
+NO_ROOM = {"failed": "resources: must be ready", "detail": "", "retry": True, "no_room": True}
+
+
+def dispatched(study: Queue, number: int) -> tuple[Dispatcher, Slots]:
+    slots = Slots(number)
+    return Dispatcher(study, slots.num_slots, slots.could_not_start), slots
+
+
+def test_a_slot_that_cannot_start_fails_no_trial_and_gets_no_other():
+    study = Again("a", "b", "c")
+    dispatcher, _ = dispatched(study, 2)
+    assert [dispatcher.suggest(name)["lineage"] for name in "12"] == ["a", "b"]
+    dispatcher.on_trial_complete("2", NO_ROOM)
+    assert study.waiting == ["c", "b"]
+    assert (study.failed, study.broken) == ([], None)
+    assert dispatcher.suggest("3") is None, "the healthy slot is at work, and is the only one"
+    study.untrained = False
+    for trial, lineage in (("1", "c"), ("3", "b")):
+        dispatcher.on_trial_complete(trial, {"lineage": "done"})
+        following = "3" if trial == "1" else "4"
+        assert dispatcher.suggest(following)["lineage"] == lineage
+    assert (study.failed, study.broken) == ([], None)
+
+
+def test_a_study_ends_with_an_error_when_no_slot_can_start():
+    study = Again("a", "b")
+    dispatcher, _ = dispatched(study, 2)
+    dispatcher.suggest("1")
+    dispatcher.suggest("2")
+    dispatcher.on_trial_complete("1", NO_ROOM)
+    assert study.broken is None
+    dispatcher.on_trial_complete("2", NO_ROOM)
+    assert isinstance(study.broken, NoRoomError)
+    assert study.failed == []
+
+
+def test_a_slot_that_idles_with_its_workers_is_tried_before_the_study_ends():
+    study = Again("a")
+    dispatcher, _ = dispatched(study, 2)
+    study.untrained = False
+    dispatcher.suggest("1")
+    dispatcher.on_trial_complete("1", {"lineage": "a"})
+    study.untrained, study.waiting = True, ["b"]
+    for trial, ended in (("2", False), ("3", True)):
+        dispatcher.suggest(trial)
+        dispatcher.on_trial_complete(trial, NO_ROOM)
+        assert (study.broken is not None) == ended

@@ -8,13 +8,19 @@ import pytest
 import torch
 from ray.exceptions import ActorDiedError, NodeDiedError, OutOfMemoryError, RayActorError
 from ray.train.v2._internal.exceptions import (
+    WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
+from orchestrator.config.errors import NoRoomError
 from orchestrator.training import warm_run
 from orchestrator.training.warm_run import WarmRun, slot_error
+
+
+def said() -> str:
+    return "resources: a slot's 2 workers must be ready"
 
 
 def group_error(*causes: Exception) -> WorkerGroupError:
@@ -33,7 +39,7 @@ def group_error(*causes: Exception) -> WorkerGroupError:
     ],
 )
 def test_a_process_or_node_that_is_gone_is_replaced(failure):
-    error = slot_error(failure)
+    error = slot_error(failure, said)
     assert error.retryable
     assert str(error).startswith("slot: its workers must live")
     assert error.detail
@@ -49,7 +55,7 @@ def test_a_process_or_node_that_is_gone_is_replaced(failure):
     ],
 )
 def test_a_bug_or_too_little_memory_is_not_tried_again_at_once(failure):
-    assert not slot_error(failure).retryable
+    assert not slot_error(failure, said).retryable
 
 
 KILLED_FOR_MEMORY = (
@@ -78,14 +84,14 @@ KILLED_FOR_MEMORY = (
     ],
 )
 def test_too_little_memory_says_what_to_lower_and_is_not_tried_again(failure, says):
-    error = slot_error(failure)
+    error = slot_error(failure, said)
     assert re.search(says, str(error))
     assert not error.retryable
 
 
 def test_the_message_ends_with_the_last_line_of_the_cause_and_the_detail_has_it_all():
     error = slot_error(
-        group_error(ValueError("a traceback\nof many lines\nValueError: wrong value"))
+        group_error(ValueError("a traceback\nof many lines\nValueError: wrong value")), said
     )
     assert str(error) == "slot: ValueError: wrong value"
     assert "of many lines" in error.detail
@@ -96,8 +102,8 @@ def reduced(monkeypatch) -> WarmRun:
     """A run with one worker of two that asked for more a while ago; room is always found."""
     run = WarmRun.__new__(WarmRun)
     run._plan = SimpleNamespace(workers=2, cpus_per_worker=3, gpus_per_worker=1)
-    run._num_workers, run._asked_s = 1, time.monotonic() - warm_run.GROW_EVERY_S
-    monkeypatch.setattr(warm_run, "fits_now", lambda wanted: wanted == {"CPU": 3.0, "GPU": 1})
+    run.workers, run._asked_s = 1, time.monotonic() - warm_run.GROW_EVERY_S
+    monkeypatch.setattr(warm_run, "fits_now", lambda wanted: wanted == [{"CPU": 3.0, "GPU": 1}])
     return run
 
 
@@ -107,10 +113,23 @@ def test_a_run_that_lost_workers_asks_for_room_once_in_a_while(reduced):
 
 
 def test_a_whole_run_never_asks(reduced):
-    reduced._num_workers = 2
+    reduced.workers = 2
     assert not reduced.could_grow()
 
 
-@pytest.mark.parametrize(("fewest", "asked"), [(0, 4), (4, 4), (1, (1, 4)), (3, (3, 4))])
-def test_ray_train_is_elastic_only_where_there_is_a_range(fewest, asked):
-    assert warm_run._worker_range(SimpleNamespace(workers=4, min_workers=fewest)) == asked
+@pytest.mark.parametrize("room", range(6))
+@pytest.mark.parametrize("fewest", [1, 2, 4])
+def test_a_run_starts_with_as_many_workers_as_there_is_room_for(fewest, room, monkeypatch):
+    plan = SimpleNamespace(workers=4, min_workers=fewest, cpus_per_worker=1, gpus_per_worker=0)
+    monkeypatch.setattr(warm_run, "fits_now", lambda workers: len(workers) <= room)
+    assert warm_run.workers_that_fit(plan) == max(fewest, min(room, 4))
+
+
+def test_a_plan_without_fewest_workers_asks_for_no_room_before_it_starts():
+    assert warm_run.workers_that_fit(SimpleNamespace(workers=4, min_workers=0)) == 4
+
+
+def test_workers_that_ray_train_could_not_start_in_time_had_no_room():
+    error = slot_error(ControllerError(WorkerGroupStartupTimeoutError(2)), said)
+    assert isinstance(error, NoRoomError)
+    assert str(error) == said()

@@ -55,7 +55,9 @@ def test_the_main_thread_is_ended_with_the_report():
             _hang(stop, lambda: ("slot-1 on a:7: waits for 2 workers, for 600 s",))
         assert not stop.asked()
     first, second = str(caught.value).splitlines()
-    assert first.startswith("study: something must move at least every resources.stall_s=0.05 s")
+    assert first.startswith(
+        "resources: something must move at least every resources.stall_s=0.05 s"
+    )
     assert "the same command goes on" in first
     assert second == "  slot-1 on a:7: waits for 2 workers, for 600 s"
     assert caught.value.exit_status != 0

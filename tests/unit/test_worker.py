@@ -286,3 +286,11 @@ def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_rec
     counts = group_counts.decode(group_counts.kept(tmp_path, 2))
     assert counts.shape == (3, NUM_CLASSES, NUM_CLASSES), "one group a row"
     assert counts.sum() == 3
+
+
+def test_each_table_that_arrives_is_a_sign_of_life():
+    beats = []
+    pulse = SimpleNamespace(beat=lambda: beats.append(1))
+    for number, table in enumerate(worker._counted(["a", "b", "c"], pulse), 1):
+        assert table in "abc"
+        assert len(beats) == number

@@ -1,0 +1,39 @@
+"""What slots and workers leave word of, also where the store does not take it."""
+
+import threading
+
+import pytest
+
+from orchestrator.training import pulse
+from orchestrator.training.pulse import Pulse, say
+
+
+class Store:
+    """Ray's key-value store, of which the first calls fail."""
+
+    def __init__(self, monkeypatch, failures: int) -> None:
+        self.failures, self.kept, self.written = failures, {}, threading.Event()
+        monkeypatch.setattr(pulse, "_internal_kv_put", self.put)
+        monkeypatch.setattr(pulse, "_prefix", lambda: "job/")
+
+    def put(self, key, value, *, namespace) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise ConnectionError("the head does not answer")
+        self.kept[key] = value
+        self.written.set()
+
+
+@pytest.mark.parametrize("failures", [0, 1])
+def test_a_word_that_the_store_does_not_take_ends_nothing(failures, monkeypatch):
+    store = Store(monkeypatch, failures)
+    say("slot-1", "trains an epoch")
+    assert list(store.kept) == ["job/slot/slot-1"][failures:]
+
+
+def test_a_count_that_the_store_did_not_take_is_passed_on_later(monkeypatch):
+    store = Store(monkeypatch, failures=2)
+    monkeypatch.setattr(pulse, "BEAT_S", 0.001)
+    Pulse("slot-1/0")
+    assert store.written.wait(60)
+    assert store.kept == {"job/worker/slot-1/0": "0"}
