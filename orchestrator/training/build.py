@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from orchestrator.config.errors import TrainingError
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.shard import Shard
 from orchestrator.training.augmentation import AugmentationPlan
@@ -41,7 +42,8 @@ def build_training(
         num_classes: classes of the data set.
 
     Raises:
-        TrainingError: a part of a batch is a single row, which this model cannot train on.
+        TrainingError: a part of a batch is a single row, which this model cannot train on, or
+            `target_shares` leave no row that weighs anything.
     """
     if needs_two_rows(model, shard.images.shape[1]):
         refuse_single_rows(shard, experiment.batch_size, device)
@@ -70,5 +72,11 @@ def _loss(experiment: Experiment, device: torch.device, shard: Shard, num_classe
         weights_K = importance_weights(experiment.target_shares, counts_K)
     else:
         weights_K = class_weights(experiment.class_weights, counts_K)
-    on_device = torch.from_numpy(weights_K.astype(np.float32)).to(device)
-    return Loss(experiment.label_smoothing, on_device)
+    used_K = weights_K.astype(np.float32)  # as they will be used: a tiny one may become 0
+    if not (counts_K * used_K).any():
+        raise TrainingError(
+            "target_shares: must be > 0 for a class with training rows; got "
+            f"{list(experiment.target_shares)} for classes with {counts_K.tolist()} rows. "
+            "Train on rows of these classes, or set target_shares=[]"
+        )
+    return Loss(experiment.label_smoothing, torch.from_numpy(used_K).to(device))

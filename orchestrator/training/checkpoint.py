@@ -95,14 +95,28 @@ def keep_only(folder: Path) -> None:
 
 
 def newest_valid(parent: Path, lineage: str) -> tuple[Path, CheckpointState] | None:
-    """The newest whole checkpoint of this lineage; damaged and foreign ones are passed over."""
+    """The newest whole checkpoint of this lineage; damaged and foreign ones are passed over.
+
+    So are those that cannot be read, but not if there is no other: what may well be whole must not
+    be trained over from the start.
+
+    Raises:
+        StorageError: the storage does not let it be read.
+        CheckpointError: something else does not.
+    """
+    unread: OSError | None = None
     for folder in sorted(parent.glob("epoch-*"), reverse=True):
         try:
-            state = read_state(folder)
+            state = _checked_state(folder)
         except CheckpointError:
+            continue
+        except OSError as error:
+            unread = unread or error
             continue
         if state.lineage == lineage:
             return folder, state
+    if unread is not None:
+        raise (storage_error(unread, parent) or _unreadable(parent, unread)) from unread
     return None
 
 
@@ -112,6 +126,13 @@ def read_state(folder: Path) -> CheckpointState:
     Raises:
         CheckpointError: no marker, unreadable, another version, or a digest that differs.
     """
+    try:
+        return _checked_state(folder)
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+
+
+def _checked_state(folder: Path) -> CheckpointState:
     content = _read_marker(folder)
     for name, digest in content["sha256"].items():
         file = folder / name
@@ -130,14 +151,21 @@ def read_state(folder: Path) -> CheckpointState:
     )
 
 
+def _unreadable(folder: Path, error: OSError) -> CheckpointError:
+    return CheckpointError(
+        f"{folder}: checkpoints must be readable; got: {error}. Give this user access to them, or "
+        "remove them to train from the start"
+    )
+
+
 def restore(folder: Path, training: Training) -> None:
     """Put model, optimizer and epoch of a checked checkpoint into `training`.
 
     Raises:
-        CheckpointError: its tensors do not fit this model or optimizer.
+        CheckpointError: its tensors do not fit this model or optimizer, or cannot be read.
     """
-    content = _read_marker(folder)
     try:
+        content = _read_marker(folder)
         training.model.load_state_dict(load_file(folder / MODEL, device=str(training.device)))
         # From host memory: counts of steps stay there, where most optimizers look for them.
         put_back(training.optimizer, load_file(folder / OPTIMIZER), content["optimizer"])
@@ -203,7 +231,7 @@ def _write_files(
 def _read_marker(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / MARKER).read_text())
-    except (OSError, ValueError) as error:
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
         raise CheckpointError(
             f"{folder / MARKER}: must be a complete JSON file; got: {error}"
         ) from error

@@ -11,7 +11,8 @@ files follow. What that promises, and how:
 - Weights that somebody will be told of (a milestone, the epoch at which patience ends a trial)
   are on disk before their epoch is reported: a leaderboard names nothing that is not there.
 - A lineage ends with `wait`. What went wrong with a write is raised by the next `wait`, in the
-  thread that trains: no error is lost.
+  thread that trains: no error is lost. Whether it concerns one lineage or, as the storage is full
+  or gone, all of them, its type says.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError
 
-from orchestrator.config.errors import TrainingError
+from orchestrator.config.errors import StorageError, TrainingError
+from orchestrator.config.storage import storage_error
 
 
 class CheckpointWriter:
@@ -50,7 +52,8 @@ class CheckpointWriter:
         """Wait until what was begun is on disk; returns at once if there is nothing.
 
         Raises:
-            TrainingError: it could not be written.
+            StorageError: the storage does not take it, nor anything else.
+            TrainingError: it could not be written for another reason.
         """
         pending, self._pending = self._pending, None
         if pending is None:
@@ -58,16 +61,21 @@ class CheckpointWriter:
         try:
             self._seconds += pending.result()
         except (OSError, SafetensorError) as error:
-            raise TrainingError(
-                f"checkpoint: must be written to {self._folder}; got: {error}. Make room there or "
-                "mend it, then run the same command again",
-                final=False,
-            ) from error
+            raise _in_words(error, self._folder) from error
 
     def read_seconds(self) -> float:
         """Time that finished writes took since the last reading."""
         seconds, self._seconds = self._seconds, 0.0
         return seconds
+
+
+def _in_words(error: OSError | SafetensorError, folder: Path) -> StorageError | TrainingError:
+    storage = storage_error(error, folder) if isinstance(error, OSError) else None
+    return storage or TrainingError(
+        f"checkpoint: must be written to {folder}; got: {error}. Make room there or mend it, then "
+        "run the same command again",
+        final=False,
+    )
 
 
 def _timed(write: Callable[[], object]) -> float:

@@ -150,7 +150,8 @@ def _train_step(
     loss_sum, logits_BK = _forward(training, images, batch.labels_B)
     # DDP averages gradients over workers; each holds another number of rows. This scale makes
     # the average the gradient of the mean over the rows of the global batch, exactly.
-    loss = loss_sum * (num_workers() / weight_sum)
+    # A batch of rows that all weigh nothing has nothing to learn from: a gradient of zeros.
+    loss = loss_sum * (num_workers() / weight_sum if weight_sum else 0.0)
     training.clock.lap("forward")
     loss.backward()  # type: ignore[no-untyped-call]
     training.clock.lap("backward")

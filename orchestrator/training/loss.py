@@ -3,7 +3,8 @@
 WORKER. Over a global batch it is what torch's `CrossEntropyLoss(weight, label_smoothing=...)` is
 over these rows: the sum of the rows' losses over the sum of their weights. Each worker has the
 former of its rows; the latter is of the whole batch, counted over all workers, so the loss is the
-same for any number of them, the last partial batch included. Validation knows none of this: its
+same for any number of them, the last partial batch included; rows that all weigh 0, for which
+torch's is not defined, teach nothing. Validation knows none of this: its
 loss is the plain cross-entropy, every row alike.
 """
 

@@ -1,7 +1,8 @@
 """What is saved of an epoch, and when it must be there.
 
 WORKER (the leader). Milestones and the best weights come before the resume point, so that where
-the newest resume point is, so is all that belongs to it.
+the newest resume point is, so is all that belongs to it. The best weights before it go after it:
+a process that is killed in between goes on from the epoch before, whose best they still are.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orchestrator.config.errors import CheckpointError
 from orchestrator.training.checkpoint import (
     CheckpointState,
+    epoch_folder,
     keep_only,
+    read_state,
     save_for_resume,
     save_weights,
 )
@@ -23,6 +27,7 @@ from orchestrator.training.group_counts import Encoded, keep
 from orchestrator.training.snapshot import Snapshot, take_snapshot
 
 LAST = "last"
+BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def save_epoch(
         writer: of this worker.
 
     Raises:
-        TrainingError: the epoch before, or this one, could not be written.
+        StorageError, TrainingError: the epoch before, or this one, could not be written.
     """
     writer.wait()
     snapshot = take_snapshot(training)
@@ -90,6 +95,32 @@ def _write(
         save_weights(keeping.folder / "milestones", snapshot, state)
         if groups is not None:
             keep(keeping.folder, state.epoch, groups)
-    if keeping.is_best(state.history):
-        keep_only(save_weights(keeping.folder / "best", snapshot, state))
+    if not keeping.is_best(state.history):
+        save_for_resume(keeping.folder / LAST, snapshot, state)
+        return
+    best = save_weights(keeping.folder / BEST, snapshot, state)
     save_for_resume(keeping.folder / LAST, snapshot, state)
+    keep_only(best)
+
+
+def leave_only_best(keeping: Keeping, lineage: str, history: Sequence[Metrics]) -> None:
+    """Remove what a killed process left beside the best weights of the epochs gone on from.
+
+    A later epoch's are among it: that epoch is trained again, and may then score otherwise. If the
+    best of these epochs is not there itself, what is there stays: it is better than none.
+
+    Args:
+        keeping: which weights are kept.
+        lineage: key of what is trained.
+        history: of the epochs that the resume point has, at least one.
+    """
+    if not keeping.keep_best:
+        return
+    scores = [metrics["val_macro_f1"] for metrics in history]
+    best = epoch_folder(keeping.folder / BEST, scores.index(max(scores)) + 1)
+    try:
+        state = read_state(best)
+    except CheckpointError:
+        return
+    if state.lineage == lineage:
+        keep_only(best)

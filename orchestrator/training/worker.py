@@ -15,11 +15,12 @@ The first answer (`ready`) comes when the shards are held. A trial that fails by
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -28,7 +29,6 @@ import ray
 import ray.train
 import ray.train.torch
 import torch
-import torch.distributed as dist
 from torch import nn
 
 import models
@@ -41,6 +41,7 @@ from orchestrator.config.errors import (
 from orchestrator.config.experiment import Experiment
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
+from orchestrator.training.agreement import Finding, agree, failure
 from orchestrator.training.build import build_training
 from orchestrator.training.checkpoint import (
     CheckpointState,
@@ -58,7 +59,9 @@ from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.precision import choose_precision
 from orchestrator.training.pulse import Pulse
-from orchestrator.training.saving import LAST, Keeping, save_epoch
+from orchestrator.training.saving import LAST, Keeping, leave_only_best, save_epoch
+
+LOG = logging.getLogger(__name__)
 
 
 class WorkerSettings(TypedDict):
@@ -99,7 +102,8 @@ class _Lineage:
     counts: ParameterCounts
     flops_per_image: int
     history: list[Metrics]
-    """How each group was classified after the newest epoch; known to the leader."""
+    unwritten: str
+    """Why the newest epoch of the lineage before could not be written; "" if it was."""
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -119,9 +123,18 @@ def obey(settings: WorkerSettings) -> None:
         command = ray.get(mailbox.command.remote(number))
         number += 1
         if command["kind"] == "stop":
-            held.writer.wait()
+            _leave(held.writer)
             return
         _reply(mailbox, _carry_out(command, held))
+
+
+def _leave(writer: CheckpointWriter) -> None:
+    """Wait for the newest write; nobody waits for an answer now, so the log has what went wrong."""
+    try:
+        writer.wait()
+    except OrchestratorError as error:
+        LOG.error("as this slot ended: %s", error)
+        raise
 
 
 def _hold_all(settings: WorkerSettings, device: torch.device, pulse: Pulse) -> dict[str, Shard]:
@@ -191,21 +204,19 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
     requested = experiment.precision
-    last, problem, found = Path(command["folder"]) / LAST, "", None
-    final = storage = False
+    last, own, found, unwritten = Path(command["folder"]) / LAST, Finding(), None, ""
     try:
-        held.writer.wait()  # what is being written may be what this goes on from
+        unwritten = _failed_write(held.writer)
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
         found = newest_valid(last, command["lineage"])
         if found:  # `auto` is chosen once: this may be another machine
             requested = found[1].history[-1].get("precision", requested)
-    except (OrchestratorError, models.ModelError) as error:
-        problem, final = str(error), isinstance(error, TrainingError) and error.final
-        storage = isinstance(error, StorageError)
+    except (OrchestratorError, models.ModelError, OSError) as error:
+        own = failure(error)
     precision = choose_precision(requested, held.device)
     epoch = found[1].epoch if found else 0
-    leader = _agree(_Ready(problem, final, storage, epoch, precision.name))
+    leader = agree(replace(own, epoch=epoch, precision=precision.name))
     precision = choose_precision(leader.precision, held.device)
     model = model.to(held.device).to(memory_format=precision.memory_format)
     beat = uncompiled(held.pulse.beat) if experiment.compile else held.pulse.beat
@@ -231,43 +242,40 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         counts=counts,
         flops_per_image=_flops_per_image(experiment, model, held),
         history=[],
+        unwritten=unwritten,
     )
     if leader.epoch:
-        folder = epoch_folder(last, leader.epoch)
-        lineage.history.extend(read_state(folder).history)
-        restore(folder, lineage.training)
+        _go_on(lineage, epoch_folder(last, leader.epoch))
     return lineage
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """What a worker found while it built the experiment."""
+def _failed_write(writer: CheckpointWriter) -> str:
+    """What went wrong with the newest write of the lineage before, whose own matter it is.
 
-    problem: str
-    final: bool
-    storage: bool
-    epoch: int
-    precision: str
+    Its trials have ended or were stopped, and what is lost is trained again should it go on.
 
-
-def _agree(own: _Ready) -> _Ready:
-    """Exchange what each found: the leader's word counts, and a problem of one stops all.
-
-    Without this, the workers that succeeded would wait in the first exchange of gradients for
-    the one that did not, and a slow file system could let them start from different epochs.
+    Raises:
+        StorageError: the next lineage could not be written either.
     """
-    gathered: list[_Ready] = [own] * num_workers()
-    if num_workers() > 1:
-        dist.all_gather_object(gathered, own)
-    problems = [f"worker {n}: {ready.problem}" for n, ready in enumerate(gathered) if ready.problem]
-    if problems:
-        one = num_workers() == 1
-        if any(ready.storage for ready in gathered):
-            raise StorageError(own.problem if one else "; ".join(problems))
-        # Final only if every worker that failed says so: else another try may fare better.
-        final = all(ready.final for ready in gathered if ready.problem)
-        raise TrainingError(own.problem if one else "; ".join(problems), final=final)
-    return gathered[0]
+    try:
+        writer.wait()  # what is being written may be what the next goes on from
+    except TrainingError as error:
+        LOG.error("the lineage before: %s", error)
+        return str(error)
+    return ""
+
+
+def _go_on(lineage: _Lineage, folder: Path) -> None:
+    """Take over a checkpoint that the leader found whole; all workers do, or none does."""
+    own = Finding()
+    try:
+        lineage.history.extend(read_state(folder).history)
+        restore(folder, lineage.training)
+        if rank() == 0:
+            leave_only_best(lineage.keeping, lineage.key, lineage.history)
+    except (OrchestratorError, OSError) as error:
+        own = failure(error)
+    agree(own)
 
 
 def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.WeightReport]:
@@ -301,6 +309,7 @@ def _begun(lineage: _Lineage) -> Answer:
         "precision": lineage.training.precision.name,
         "parameters": asdict(lineage.counts),
         "class_weights": weights_K if weights_K is None else weights_K.tolist(),
+        "unwritten": lineage.unwritten,
     }
 
 

@@ -1,13 +1,15 @@
 """A checkpoint is whole or it does not exist; what is restored is what was saved, to the bit."""
 
+import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from orchestrator.config.errors import CheckpointError
+from orchestrator.config.errors import CheckpointError, StorageError
 from orchestrator.config.optimizers import Adam, AdamW, RmsProp, Sgd, Timm
 from orchestrator.config.storage import KEPT_FOR_RESUME
 from orchestrator.training import checkpoint
@@ -206,6 +208,64 @@ def json_or_none(path: Path):
         return json.loads(path.read_bytes())
     except ValueError:
         return None
+
+
+def unreadable(monkeypatch, number: int, *epochs: int) -> None:
+    """Files of these epochs' checkpoints cannot be read, as on a disk that fails in places."""
+    read = checkpoint.sha256_of
+
+    def fail(file: Path) -> str:
+        if any(file.is_relative_to(file.parents[1] / f"epoch-{epoch:04d}") for epoch in epochs):
+            raise OSError(number, os.strerror(number), str(file))
+        return read(file)
+
+    monkeypatch.setattr(checkpoint, "sha256_of", fail)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES])
+def test_a_checkpoint_that_cannot_be_read_is_passed_over_where_there_is_an_older_one(
+    number, tmp_path, monkeypatch
+):
+    training = new_training()
+    good, bad = save(tmp_path, training, 1), save(tmp_path, training, 2)
+    unreadable(monkeypatch, number, 2)
+    assert checkpoint.newest_valid(tmp_path, "abc") == (good, state(1))
+    with pytest.raises(CheckpointError, match=os.strerror(number)):
+        checkpoint.read_state(bad)
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "remedy"),
+    [
+        (errno.EIO, StorageError, "Look after the disk"),
+        (errno.ESTALE, StorageError, "Mount the network file system again"),
+        (errno.EACCES, CheckpointError, "Give this user access"),
+    ],
+)
+def test_what_may_be_whole_but_cannot_be_read_is_not_trained_over_from_the_start(
+    number, error, remedy, tmp_path, monkeypatch
+):
+    training = new_training()
+    for epoch in (1, 2):
+        save(tmp_path, training, epoch)
+    unreadable(monkeypatch, number, 1, 2)
+    with pytest.raises(error, match=remedy):
+        checkpoint.newest_valid(tmp_path, "abc")
+
+
+def test_a_marker_that_cannot_be_opened_is_an_error_of_ours_for_all_who_read_it(
+    tmp_path, monkeypatch
+):
+    training = new_training()
+    folder = save(tmp_path, training, 1)
+
+    def denied(*_: object, **__: object) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", denied)
+    for read in (checkpoint.read_state, lambda place: checkpoint.restore(place, training)):
+        with pytest.raises(CheckpointError, match=r"epoch-0001.*Permission denied"):
+            read(folder)
 
 
 def test_a_checkpoint_of_another_lineage_is_passed_over(tmp_path):

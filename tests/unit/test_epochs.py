@@ -1,5 +1,7 @@
 """The loop alone, with one worker: what it counts, and what it refuses."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -145,6 +147,31 @@ def test_validation_knows_nothing_of_weights_and_smoothing(shard):
         train_epoch(training, shard, NUM_CLASSES)["train_loss"] for training in (plain, other)
     }
     assert len(losses) == 2
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_a_batch_whose_rows_all_weigh_nothing_teaches_nothing(shard, smoothing):
+    def trained(rows: Shard) -> Training:
+        loss = Loss(smoothing, torch.tensor([0.0, 0.0, 1.0]))
+        training = new_training(batch_size=1, loss=loss)
+        training.model[1].p = 0.0
+        metrics = train_epoch(training, rows, NUM_CLASSES)
+        assert 0 < metrics["train_loss"] < float("inf")
+        return training
+
+    weighed = (shard.labels == 2).nonzero().flatten()
+    alone = replace(
+        shard,
+        images=shard.images[weighed],
+        labels=shard.labels[weighed],
+        row_ids=shard.row_ids[weighed.numpy()],
+        ranks=shard.ranks[: len(weighed)],
+        groups=shard.groups[weighed],
+        num_rows=len(weighed),
+    )
+    before, after = flat(new_training().model), flat(trained(shard).model)
+    assert not torch.equal(before, after)
+    assert torch.allclose(after, flat(trained(alone).model), atol=1e-6)
 
 
 def poison_from_step(model: nn.Module, step: int):

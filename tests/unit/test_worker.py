@@ -1,6 +1,7 @@
 """One worker without Ray: it builds what is asked, says what it built, and keeps what trials need."""
 
 import errno
+import os
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -9,10 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from orchestrator.config.errors import CheckpointError, TrainingError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
-from orchestrator.training import checkpoint, group_counts, precision, worker
+from orchestrator.training import checkpoint, group_counts, precision, saving, worker
 from orchestrator.training.checkpoint import read_state
 
 NUM_CLASSES, IMAGE_PX = 3, 32
@@ -46,7 +48,7 @@ def held() -> worker._Held:
     return worker._Held(settings, torch.device("cpu"), shards, pulse)
 
 
-def begin(held, folder, *, milestones=(), ends=(), **values) -> dict:
+def begin(held, folder, *, milestones=(), ends=(), keep_best=False, **values) -> dict:
     experiment = validate(Experiment, ("a test", SMALL), ("values", values))
     command = {
         "kind": "begin",
@@ -55,7 +57,7 @@ def begin(held, folder, *, milestones=(), ends=(), **values) -> dict:
         "folder": str(folder),
         "milestones": milestones,
         "ends": ends,
-        "keep_best": False,
+        "keep_best": keep_best,
     }
     return worker._carry_out(command, held)
 
@@ -185,15 +187,137 @@ def test_an_epoch_that_cannot_be_written_is_an_answer_to_the_next_command(kind, 
     assert not answer["final"]
 
 
-def test_the_next_lineage_is_told_what_went_wrong_with_the_last_write(held, tmp_path):
-    (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "last").write_text("no folder")
-    begin(held, tmp_path / "one")
+def last_write_fails(held, folder) -> None:
+    folder.mkdir()
+    (folder / "last").write_text("no folder")
+    begin(held, folder)
     epoch(held)
+
+
+def test_the_next_lineage_goes_on_and_says_what_went_wrong_with_the_last_write(
+    held, tmp_path, caplog
+):
+    last_write_fails(held, tmp_path / "one")
     answer = begin(held, tmp_path / "two")
+    assert answer["kind"] == "begun"
+    assert "one; got: " in answer["unwritten"]
+    assert "one; got: " in caplog.text
+    assert epoch(held)["epoch"] == 1
+    assert begin(held, tmp_path / "three")["unwritten"] == ""
+
+
+def test_what_went_wrong_with_the_last_write_of_all_is_in_the_log_and_ends_the_run(
+    held, tmp_path, caplog
+):
+    last_write_fails(held, tmp_path / "one")
+    with pytest.raises(TrainingError, match="one; got: "):
+        worker._leave(held.writer)
+    assert "one; got: " in caplog.text
+    worker._leave(held.writer)
+
+
+def test_counts_that_a_full_disk_did_not_take_are_the_storages_fault_too(
+    held, tmp_path, monkeypatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(saving, "keep", full)
+    begin(held, tmp_path, milestones=(1,))
+    answer = worker._carry_out({"kind": "epoch"}, held)
+    assert (answer["kind"], answer["storage"]) == ("failed", True)
+    assert "Free space" in answer["error"]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_storage"), [(errno.EIO, True), (errno.ESTALE, True), (errno.EACCES, False)]
+)
+def test_checkpoints_that_cannot_be_read_are_an_answer_and_no_crash(
+    number, is_storage, held, tmp_path, monkeypatch
+):
+    def unreadable(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    begin(held, tmp_path)
+    epoch(held)
+    held.writer.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, "sha256_of", unreadable)
+        answer = begin(held, tmp_path)
     assert (answer["kind"], answer["final"]) == ("failed", False)
-    assert "one; got: " in answer["error"]
-    assert begin(held, tmp_path / "two")["kind"] == "begun"
+    assert answer.get("storage", False) == is_storage
+    assert os.strerror(number) in answer["error"]
+    assert len(begin(held, tmp_path)["history"]) == 1
+
+
+@pytest.mark.parametrize("step", ["read_state", "restore"])
+@pytest.mark.parametrize(
+    "error", [CheckpointError("epoch-0001: must fit"), PermissionError(13, "must fit")]
+)
+def test_a_checkpoint_that_cannot_be_gone_on_from_fails_its_trial_and_no_more(
+    error, step, held, tmp_path, monkeypatch
+):
+    def fail(*_: object) -> None:
+        raise error
+
+    begin(held, tmp_path)
+    epoch(held)
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, step, fail)
+        answer = begin(held, tmp_path)
+    assert (answer["kind"], answer["final"]) == ("failed", False)
+    assert "must fit" in answer["error"]
+    assert held.lineage is None
+    assert begin(held, tmp_path)["kind"] == "begun"
+
+
+def test_shares_that_leave_no_row_any_weight_are_refused_at_the_beginning(held, tmp_path):
+    held.shards["train"] = rows([0, 0, 1])
+    answer = begin(held, tmp_path, target_shares=[0, 0, 1])
+    assert (answer["kind"], answer["final"]) == ("failed", True)
+    assert answer["error"].startswith("target_shares: must be > 0 for a class with training rows")
+    assert "[0.0, 0.0, 1.0] for classes with [2, 1, 0] rows" in answer["error"]
+    assert begin(held, tmp_path, target_shares=[0, 1, 0], batch_size=1)["kind"] == "begun"
+    assert epoch(held)["train_loss"] > 0, "two of its batches weigh nothing"
+
+
+def test_a_process_killed_between_best_and_last_leaves_the_best_of_the_epochs_it_goes_on_from(
+    held, tmp_path, monkeypatch
+):
+    scores = iter([0.2, 0.1, 0.3, 0.15])
+    evaluate = worker.evaluate
+    monkeypatch.setattr(
+        worker, "evaluate", lambda *about: evaluate(*about) | {"val_macro_f1": next(scores)}
+    )
+    begin(held, tmp_path, keep_best=True)
+    for _ in range(2):
+        epoch(held)
+    held.writer.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, "save_for_resume", killed)
+        epoch(held)
+        with pytest.raises(Killed):
+            held.writer.wait()
+    assert best_epochs(tmp_path) == ["epoch-0001", "epoch-0003"]
+    answer = begin(replace(held, lineage=None), tmp_path, keep_best=True)
+    assert len(answer["history"]) == 2
+    assert best_epochs(tmp_path) == ["epoch-0001"]
+    begin(held, tmp_path, keep_best=True)
+    epoch(held)  # the third once more: it scores less this time
+    held.writer.wait()
+    assert best_epochs(tmp_path) == ["epoch-0001"]
+
+
+class Killed(Exception):
+    """Where a process ends."""
+
+
+def killed(*_: object) -> None:
+    raise Killed
+
+
+def best_epochs(folder) -> list[str]:
+    return sorted(path.name for path in (folder / "best").glob("*"))
 
 
 def test_a_disk_that_was_full_for_the_last_write_is_said_to_be_the_storages_fault(

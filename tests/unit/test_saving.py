@@ -1,0 +1,57 @@
+"""Which of the best weights stay, whatever a killed process left."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from orchestrator.training import checkpoint
+from orchestrator.training.checkpoint import CheckpointState
+from orchestrator.training.saving import BEST, Keeping, leave_only_best
+from orchestrator.training.snapshot import Snapshot
+
+SCORES = (0.2, 0.5, 0.5, 0.1)
+HISTORY = [{"epoch": n, "val_macro_f1": score} for n, score in enumerate(SCORES, start=1)]
+
+
+def keeping(folder: Path, keep_best: bool = True) -> Keeping:
+    return Keeping(folder, milestones=frozenset(), ends=(), keep_best=keep_best)
+
+
+def save_best(folder: Path, *epochs: int, lineage: str = "own") -> None:
+    snapshot = Snapshot({"weight": torch.zeros(2)}, {}, {})
+    for epoch in epochs:
+        state = CheckpointState(epoch, lineage, (), {}, {})
+        checkpoint.save_weights(folder / BEST, snapshot, state)
+
+
+def left(folder: Path) -> list[int]:
+    return sorted(int(path.name.removeprefix("epoch-")) for path in (folder / BEST).iterdir())
+
+
+def test_the_first_of_the_best_epochs_stays_and_neither_older_nor_later_ones_do(tmp_path):
+    save_best(tmp_path, 1, 2, 5)
+    leave_only_best(keeping(tmp_path), "own", HISTORY)
+    assert left(tmp_path) == [2]
+
+
+def test_where_the_best_itself_is_lost_what_is_left_stays(tmp_path):
+    save_best(tmp_path, 1, 5)
+    leave_only_best(keeping(tmp_path), "own", HISTORY)
+    assert left(tmp_path) == [1, 5]
+
+
+@pytest.mark.parametrize("about", ["damaged", "of another lineage"])
+def test_weights_that_are_damaged_or_foreign_push_nothing_out(about, tmp_path):
+    save_best(tmp_path, 5)
+    save_best(tmp_path, 2, lineage="own" if about == "damaged" else "another")
+    if about == "damaged":
+        (tmp_path / BEST / "epoch-0002" / checkpoint.MODEL).write_bytes(b"half")
+    leave_only_best(keeping(tmp_path), "own", HISTORY)
+    assert left(tmp_path) == [2, 5]
+
+
+def test_nothing_is_removed_where_no_best_is_kept(tmp_path):
+    save_best(tmp_path, 2, 5)
+    leave_only_best(keeping(tmp_path, keep_best=False), "own", HISTORY)
+    assert left(tmp_path) == [2, 5]
