@@ -156,7 +156,7 @@ def _watched(signs: Signs, stall_s: float, folder: Path) -> Iterator[Stop]:
     from orchestrator.tuning.stall_report import stall_report
 
     def report() -> Sequence[str]:
-        return stall_report(None, (as_typed(folder),))
+        return stall_report(None, (str(as_typed(folder)),))
 
     with (
         stop_on_signals(at_once=True) as stop,
