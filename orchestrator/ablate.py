@@ -146,25 +146,25 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
         samples = StudySamples(tensorboard, job.dataset)
         others = (journal.show,)
         screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment, others)
-        times = train_study(job, ledger, screen, journal, capacity, cluster.logs)
-        times += _clean_up(job, ledger, screen)
+        trained = train_study(job, ledger, screen, journal, capacity, cluster.logs)
+        freed = _clean_up(job, ledger, screen) if trained.complete else ()
         view = screen.view()
         tensorboard.show(view)
     write_all(view, job.folder)
     effects = effects_of(view)
     write_effects(effects, view, job.folder)
     closing = (
-        *_closing(job, view, cluster),
+        *_closing(job, view, cluster, complete=trained.complete),
         *tensorboard.closing_lines(),
         *journal.closing_lines(),
     )
     board_lines = (without_home(text_table(view)), *effect_lines(effects))
-    print("", *board_lines, "", *times, *closing, sep="\n")
+    print("", *board_lines, "", *trained.times, *freed, *closing, sep="\n")
     try:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
         print(f"page        not written: {one_line(str(error), 200)}")
-    return _exit_status(view)
+    return _exit_status(view, complete=trained.complete)
 
 
 def _plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> SlotCapacity:
@@ -175,7 +175,7 @@ def _plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> SlotCapacity:
 
 
 def _clean_up(job: StudyJob, ledger: Ledger, screen: StudyScreen) -> tuple[str, ...]:
-    """Removes the weights that `keep` does not want; says how much that was."""
+    """Removes the weights of a complete study that `keep` does not want; says how much that was."""
     freed = clean_up(
         screen.view(),
         job.folder,
@@ -246,12 +246,12 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
     return f"{Path(config.space).stem}-{fingerprint(parts)[:8]}"
 
 
-def _closing(job: StudyJob, view: StudyView, cluster: Cluster) -> tuple[str, ...]:
+def _closing(
+    job: StudyJob, view: StudyView, cluster: Cluster, *, complete: bool
+) -> tuple[str, ...]:
     folder = as_typed(job.folder)
-    more = f"python -m orchestrator.leaderboard study={folder}"
-    if _exit_status(view) == INTERRUPTED:
-        more = job.command
-    lines = closing_lines(view, folder, more)
+    more = f"python -m orchestrator.leaderboard study={folder}" if complete else job.command
+    lines = closing_lines(view, folder, more, complete=complete)
     if job.config.data.path == EMBEDDED:
         lines = (*ABOUT_EMBEDDED, "", *lines)
     if job.space.kind == "nsga2":
@@ -261,8 +261,8 @@ def _closing(job: StudyJob, view: StudyView, cluster: Cluster) -> tuple[str, ...
     return lines
 
 
-def _exit_status(view: StudyView) -> int:
-    if view.count("queued") + view.count("running"):
+def _exit_status(view: StudyView, *, complete: bool) -> int:
+    if not complete:
         return INTERRUPTED
     return FAILED if view.count("failed") else 0
 

@@ -27,17 +27,18 @@ def clean_up(view: StudyView, study: Path, keep: Keep, append: Callable[[Record]
         view: the study as its ledger tells it.
         study: its folder.
         keep: all = nothing is removed; best = of each lineage the weights of its best trial, and
-            the newest point to go on from; winner = the weights of the winner and its equals.
+            the newest point to go on from; winner = the weights of the winner and its equals, of
+            every seed: with more seeds another one can be the median.
         append: writes a record to the ledger.
 
     Returns:
-        Bytes removed; 0 where trials are still to be trained.
+        Bytes removed; 0 where trials are still to be trained, or none is ranked: what is best is
+        not known then.
     """
-    if keep == "all" or view.count("queued") + view.count("running"):
+    if keep == "all" or view.count("queued") + view.count("running") or view.leading is None:
         return 0
     kept = {row.checkpoint for row in _kept(view.places, keep)}
-    # A trial that failed may be trained after all: its lineage is left alone.
-    unfinished = {row.lineage for row in view.trials if row.state == "failed"}
+    unfinished = {row.lineage for place in view.places if _may_go_on(place) for row in place.rows}
     for row in view.trials:
         if row.checkpoint and row.checkpoint not in kept and row.lineage not in unfinished:
             append(_without_weights(row))
@@ -50,25 +51,28 @@ def clean_up(view: StudyView, study: Path, keep: Keep, append: Callable[[Record]
 
 
 def _kept(places: Iterable[Place], keep: Keep) -> list[TrialRow]:
-    finished = [place for place in places if place.row.state == "finished"]
     if keep == "winner":
-        return [place.row for place in finished if place.rank == 1]
+        return [row for place in places if place.rank == 1 for row in place.rows]
     best: dict[str, TrialRow] = {}
-    for place in finished:  # in the order of the leaderboard
-        best.setdefault(place.row.lineage, place.row)
+    for place in places:  # in the order of the leaderboard
+        for row in place.rows:
+            if row.state == "finished":
+                best.setdefault(row.lineage, row)
     return list(best.values())
 
 
+def _may_go_on(place: Place) -> bool:
+    """Whether a trial of it failed, or was stopped where others finished: it may be trained yet.
+
+    Then the configuration is ranked after all, and its other seeds need their weights too.
+    """
+    states = {row.state for row in place.rows}
+    return "failed" in states or len(states) > 1
+
+
 def _without_weights(row: TrialRow) -> Record:
-    """The trial's end once more: the last word on it counts."""
-    return {
-        "record": "end",
-        "trial": row.trial,
-        "state": "finished",
-        "epoch": row.epoch,
-        "error": "",
-        "checkpoint": "",
-    }
+    """A record of its own: the trial's end keeps what intervals are made of, and its place."""
+    return {"record": "weights_removed", "trial": row.trial}
 
 
 def _unwanted(lineage: Path, study: Path, kept: set[str], keep: Keep) -> list[Path]:

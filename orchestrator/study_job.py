@@ -78,6 +78,20 @@ class StudyJob:
         return self.stopping.rule != "none"
 
 
+@dataclass(frozen=True)
+class Trained:
+    """What a command has done for its study.
+
+    Attributes:
+        complete: whether every trial has ended and none is to come: of a sampled space those that
+            are not drawn yet are in no ledger, so that its view cannot tell.
+        times: where the time went, in lines; none where there was nothing to train.
+    """
+
+    complete: bool
+    times: tuple[str, ...] = ()
+
+
 def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tuple[str, ...]]:
     """How many slots there will be, and what will be done, in lines.
 
@@ -103,7 +117,7 @@ def train_study(
     journal: OptunaJournal,
     capacity: SlotCapacity,
     ray_logs: str,
-) -> tuple[str, ...]:
+) -> Trained:
     """Trains what the ledger does not have yet; Ray must be initialised.
 
     Args:
@@ -115,7 +129,7 @@ def train_study(
         ray_logs: where Ray's logs lie, for reports of what went wrong.
 
     Returns:
-        Where the time went, in lines; none where there was nothing to train.
+        Whether it is complete now, and where the time went.
 
     Raises:
         StorageError: the study cannot be written.
@@ -131,14 +145,14 @@ def train_study(
     if study.broken is not None:
         raise study.broken
     if study.complete():
-        return ()
+        return Trained(complete=True)
     watch = _train(job, study, capacity, ray_logs)
     # All slots wait for the data that is read once for them.
     ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
     seconds = summed([ingest, screen.trained_s()])
     ledger.append(screen.utilisation.record())
     table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
-    return (*table, *screen.utilisation.lines(), "")
+    return Trained(study.complete(), (*table, *screen.utilisation.lines(), ""))
 
 
 def _resumed(
@@ -173,6 +187,8 @@ def _resumed(
     study.end_stopped()
     if job.space.num_listed():
         study.open_all()
+    else:
+        study.open_repeats()
     return study
 
 

@@ -185,6 +185,12 @@ class Space(Section):
                 "stop.rule: must be none for kind 'nsga2': with two objectives no trial is worse "
                 f"than all others before it ends; got {self.stop.rule}"
             )
+        if self.seeds > 1 and self.stop.rule != "none":
+            return (
+                "stop.rule: must be none where seeds > 1: the seeds of a configuration would stop "
+                f"each other, and none be ranked; got {self.stop.rule} with {self.seeds} seeds. Stop "
+                "early with one seed, then run the same command with stop.rule=none and more seeds"
+            )
         return ""
 
     def _num_ranges(self) -> int:

@@ -113,13 +113,16 @@ class LiveBoard:
         return Group(*above, Text(), body, *more, Text(), *below, *notes)
 
 
-def closing_lines(view: StudyView, folder: Path, next_command: str) -> tuple[str, ...]:
+def closing_lines(
+    view: StudyView, folder: Path, next_command: str, *, complete: bool = True
+) -> tuple[str, ...]:
     """The last words of a study: the winner, its checkpoint, where all lies, what to type next.
 
     Args:
         view: the study as it ended.
         folder: the study's folder, as the user should see it.
         next_command: what to type next, "" for nothing.
+        complete: whether no trials are to come besides those of the view.
     """
     lines = [*_winner_lines(view, folder), *_failure_lines(view, folder)]
     open_trials = view.count("queued") + view.count("running")
@@ -127,6 +130,11 @@ def closing_lines(view: StudyView, folder: Path, next_command: str) -> tuple[str
         lines.append(
             f"not complete: {open_trials} of {len(view.trials)} trials are still to be trained; "
             "the same command goes on from here"
+        )
+    elif not complete:
+        lines.append(
+            f"not complete: trials beyond the first {len(view.trials)} are still to be drawn and "
+            "trained; the same command goes on from here"
         )
     lines.append(f"results     {folder}  (leaderboard.txt, .md, .csv, .json, plots)")
     if next_command:
@@ -320,6 +328,8 @@ def _progress_line(view: StudyView, pace: _Pace) -> Text:
 def _winner_lines(view: StudyView, folder: Path) -> list[str]:
     place = view.leading
     if place is None:
+        if any(place.finished for place in view.places):
+            return ["winner      none: no configuration finished with all of its seeds"]
         return ["winner      none: no trial finished with a macro-F1"]
     row = place.row
     what = [values_text(row, varied_paths(view)), f"{row.epoch} epochs"]

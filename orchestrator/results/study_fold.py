@@ -8,7 +8,7 @@ that is announced again after its end is open again. A figure that is absent, Na
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal
 
 from orchestrator.config.errors import LedgerError, OrchestratorError
@@ -55,6 +55,7 @@ class StudyFold:
             "trial": self._add_trial,
             "epoch": self._add_epoch,
             "end": self._add_end,
+            "weights_removed": self._add_removal,
         }.get(str(record.get("record")))
         if take is None:
             return
@@ -129,6 +130,13 @@ class StudyFold:
         )
         if trial in self._trials:
             self._stale.add(trial)
+
+    def _add_removal(self, record: Mapping[str, Any]) -> None:
+        """Only the weights are gone (`clean_up`): the trial ended as it did."""
+        trial = int(record["trial"])
+        if trial in self._ends:
+            self._ends[trial] = replace(self._ends[trial], checkpoint="")
+            self._stale |= {trial} & self._trials.keys()
 
     def _note_time(self, record: Mapping[str, Any]) -> None:
         time = str(record.get("time") or "")

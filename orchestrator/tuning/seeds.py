@@ -89,6 +89,10 @@ class Repeats:
         self._members.setdefault(configuration, {})[number] = begun
         return number, values, configuration, seed
 
+    def repeating(self) -> bool:
+        """Whether the next trial is another seed of a configuration that was handed out."""
+        return bool(self._waiting)
+
     def exhausted(self) -> bool:
         """Whether there are no more trials to hand out."""
         return not self._waiting and self._configurations.exhausted()

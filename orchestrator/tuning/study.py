@@ -87,6 +87,12 @@ class Study:
             pass
         self._end_answered()
 
+    def open_repeats(self) -> None:
+        """Propose all seeds of the configurations that have one: with fewer they would be ranked."""
+        while self._proposals.repeating() and self._propose():
+            pass
+        self._end_answered()
+
     def reopen(self, numbers: Iterable[int]) -> None:
         """Say that trials which had failed are to be trained after all."""
         for number in numbers:
@@ -103,7 +109,7 @@ class Study:
         self._end_answered()
         leg = self._state.next_leg()
         while leg is None and self._may_propose() and self._propose():
-            self._end_answered()
+            self.open_repeats()
             leg = self._state.next_leg()
         return leg
 

@@ -7,11 +7,12 @@ import pytest
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
-from orchestrator.results.study_fold import fold
+from orchestrator.results.study_fold import StudyFold, fold
 from orchestrator.tuning.ledger import LEDGER, read_records
 from orchestrator.tuning.plan import load_space, with_num_seeds
 from orchestrator.tuning.proposals import PastTrial
 from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
+from tests.unit import fake_study
 from tests.unit.test_study import (
     GRID,
     MOST_LIVES,
@@ -201,6 +202,40 @@ def _announced(folder) -> dict[int, set[int]]:
 def _means(folder) -> list[tuple]:
     places = fold(read_records(folder / LEDGER)).places
     return [(place.rank, place.row.values, place.score) for place in places]
+
+
+@pytest.mark.parametrize("num_slots", [1, 3])
+def test_a_sampled_configuration_is_never_ranked_by_fewer_than_all_of_its_seeds(
+    num_slots, tmp_path
+):
+    whole = Driver(space({**TPE, "seeds": 3}), tmp_path / "whole", World(), num_slots=num_slots)
+    whole.run()
+    seen = StudyFold()
+    for record in (fake_study.head(), *whole.records):
+        seen.add(record)
+        assert all(len(place.rows) == 3 for place in seen.view().places if place.rank)
+    killed, world = tmp_path / "killed", World()
+    with pytest.raises(Killed):  # between the seeds of its first configuration
+        Driver(space({**TPE, "seeds": 3}), killed, world, num_slots=num_slots, dies_after=2).run()
+    Driver(space({**TPE, "seeds": 3}), killed, world, num_slots=num_slots).run()
+    kinds = [record["record"] for record in read_records(killed / LEDGER)]
+    assert kinds[1:4] == ["trial"] * 3
+
+
+def test_seeds_added_to_a_sampled_study_take_it_off_the_leaderboard_until_they_have_finished(
+    tmp_path,
+):
+    world = World()
+    Driver(space(TPE), tmp_path, world).run()
+    more = Driver(space({**TPE, "seeds": 2}), tmp_path, world, num_slots=1)
+    seen = StudyFold()
+    for record in list(read_records(tmp_path / LEDGER)):
+        seen.add(record)
+    more.run()
+    for record in more.records:
+        seen.add(record)
+        if record["record"] == "end":
+            assert all(len(place.rows) == 2 for place in seen.view().places if place.rank)
 
 
 def test_the_scores_of_a_seed_are_those_of_its_own_lineage(tmp_path):

@@ -9,6 +9,8 @@ import fake_study
 import pytest
 from test_study import MOST_LIVES, Driver, Killed, World, figures, records, space
 
+from orchestrator.ablate import _stop_rule
+from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.validate import validate
@@ -16,6 +18,7 @@ from orchestrator.results.leaderboard_tables import csv_table, json_document, te
 from orchestrator.results.study_fold import fold
 from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, read_records
+from orchestrator.tuning.plan import with_num_seeds
 from orchestrator.tuning.study import past_trials
 
 ASHA = {"rule": "asha", "min_epochs": 1, "reduction_factor": 2}
@@ -225,6 +228,29 @@ def test_a_stopped_trial_is_shown_as_such_and_never_ranked_whatever_its_score():
 def test_a_rule_that_is_not_one_is_refused_with_the_choices():
     with pytest.raises(ConfigError, match=r"stop\.rule: must be one of none, asha, hyperband, med"):
         space({**GRID, "stop": {"rule": "ashaa"}})
+
+
+def test_seeds_are_not_stopped_by_each_other_whether_the_space_or_the_command_asks_for_them():
+    said = (
+        r"stop\.rule: must be none where seeds > 1.*; got asha with 3 seeds\. Stop early with one"
+    )
+    with pytest.raises(ConfigError, match=said):
+        space({**GRID, "stop": ASHA, "seeds": 3})
+    with pytest.raises(ConfigError, match=said):
+        with_num_seeds(space({**GRID, "stop": ASHA}), 3)
+    command = validate(AblateConfig, ("the command", {"stop": {"rule": "asha"}}))
+    with pytest.raises(ConfigError, match=said):
+        _stop_rule(command, space({**GRID, "seeds": 3}))
+    assert _stop_rule(command, space(GRID)).rule == "asha"
+
+
+def test_seeds_are_added_to_a_study_that_was_stopped_early_with_one(tmp_path):
+    world = World()
+    Driver(space({**GRID, "stop": ASHA}), tmp_path, world).run()
+    Driver(space({**GRID, "seeds": 2}), tmp_path, world).run()
+    view = fold(read_records(tmp_path / LEDGER))
+    assert [len(place.finished) for place in view.places] == [2] * 18
+    assert view.leading is not None
 
 
 @pytest.mark.parametrize(

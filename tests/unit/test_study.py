@@ -178,6 +178,8 @@ class Driver:
         study.end_stopped()
         if self.space.num_listed():
             study.open_all()
+        else:
+            study.open_repeats()
         return study
 
     def _drive(self, study: Study, chance: random.Random) -> None:
