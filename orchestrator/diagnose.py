@@ -78,12 +78,15 @@ def _diagnose(
     from orchestrator.shift.diagnosis import diagnose
 
     assert reference.features is not None, "predict_with_features gives features"
+    of_reference, of_production = comparison.exposures()
     return Report(
         diagnosis=diagnose(reference, production, seed=comparison.config.seed),
         classes=comparison.job.sets.own.classes,
         reference=comparison.job.sets.own.name,
         production=comparison.job.sets.measured.name,
         record=record(comparison, command, kept=reference.features.shape[1]),
+        reference_exposure=of_reference,
+        production_exposure=of_production,
     )
 
 

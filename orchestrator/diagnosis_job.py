@@ -30,6 +30,7 @@ from orchestrator.inference.batch_run import Request
 from orchestrator.inference.each_row_once import Features, Probabilities
 from orchestrator.ingest.dataset import SplitIndex
 from orchestrator.ingest.order import mix
+from orchestrator.results.held_out import Exposure, exposure, first_weights
 from orchestrator.shift.outputs import Outputs
 
 
@@ -65,6 +66,21 @@ class Comparison:
         reference = _outputs(*found[0], job.own_index, self.reference_ids, own)
         production = _outputs(
             *found[1], job.index, self.production_ids, job.sets.class_indices, self.config.labels
+        )
+        return reference, production
+
+    def exposures(self) -> tuple[Exposure, Exposure]:
+        """What the run has seen of the reference and of production."""
+        job = self.job
+        weights = first_weights(job.stored.experiment.model.weights)
+        reference, production = (
+            exposure(
+                index.groups[row_ids], row_ids, job.own_index, same_set=same, first_weights=weights
+            )
+            for index, row_ids, same in (
+                (job.own_index, self.reference_ids, True),
+                (job.index, self.production_ids, job.sets.same),
+            )
         )
         return reference, production
 

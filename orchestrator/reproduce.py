@@ -4,7 +4,8 @@
 
 Each step is one of our commands and keeps its own state, so that a killed one goes on where it
 was. `steps/<name>.json` says of each with which command it ended how: the same command again runs
-only what is not done, or what stands on a step that had to be run anew. A step that fails does
+only what is not done, or what stands on a step that had to be run anew: before a step is run,
+the records of all that stands on it say that they are not done, whatever happens then. A step that fails does
 not stop those that do without it, and the report is written from what there is. DRIVER.
 """
 
@@ -77,6 +78,7 @@ def _reproduce(listed: Sequence[Step], folder: Path) -> int:
         if not is_due and _is_done(step, folder):
             print(f"{place}: done before", flush=True)
             continue
+        _undo(_standing_on(step, listed), folder)
         status = _run(step, place, folder)
         ran.add(step.name)
         if status == INTERRUPTED:
@@ -84,6 +86,24 @@ def _reproduce(listed: Sequence[Step], folder: Path) -> int:
         if status:
             failed[step.name] = f"exit status {status}"
     return _closing(listed, failed, folder)
+
+
+def _standing_on(step: Step, listed: Sequence[Step]) -> list[Step]:
+    """The steps that need it, or one that needs it, and so on; the report tells of every step."""
+    names, found = {step.name}, []
+    for other in listed:  # what a step needs comes before it
+        if names.intersection(other.needs) or (other.name == LAST and step.name != LAST):
+            names.add(other.name)
+            found.append(other)
+    return found
+
+
+def _undo(stale: Sequence[Step], folder: Path) -> None:
+    """Records that steps are not done, of those that were: what they left is of before."""
+    for step in stale:
+        record = _read(_record_file(step, folder))
+        if record.get("done"):
+            write_json(_record_file(step, folder), {**record, "done": False})
 
 
 def _run(step: Step, place: str, folder: Path) -> int:

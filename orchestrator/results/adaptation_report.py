@@ -13,7 +13,7 @@ from typing import Any, Final
 from orchestrator.config.storage import write_atomic, write_json
 from orchestrator.results.evaluation import Scores
 from orchestrator.results.html_page import Cell, Row, page, picture, table, words
-from orchestrator.results.paired_gain import Gain, Told
+from orchestrator.results.paired_gain import Gain, Told, fewest_groups
 from orchestrator.results.printable import in_markdown, one_line
 
 JSON_VERSION: Final = 1
@@ -191,6 +191,11 @@ def _sentences(outcome: Outcome) -> list[str]:
         "that no remedy has learned from. The verdict is by intervals of the paired gain in "
         "macro-F1, over groups, that hold for all remedies at once."
     )
+    if held_out.num_groups < (fewest := fewest_groups(len(outcome.tried))):
+        lines.append(
+            f"Too few groups to tell any gain from chance: {len(outcome.tried)} remedies at once "
+            f"want {fewest} groups held out, got {held_out.num_groups}."
+        )
     return lines
 
 

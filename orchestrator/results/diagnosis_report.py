@@ -7,12 +7,13 @@ input: they are cleaned before they are shown.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from orchestrator.config.storage import write_atomic, write_json
 from orchestrator.results.evaluation_report import aligned
+from orchestrator.results.held_out import Exposure
 from orchestrator.results.html_page import Row, page, picture, table, words
 from orchestrator.results.printable import one_line
 from orchestrator.shift.diagnosis import Diagnosis
@@ -57,6 +58,8 @@ class Report:
         reference: name of the run's own set.
         production: name of the other.
         record: what the figures belong to, for diagnosis.json.
+        reference_exposure: what the run has seen of the rows of the reference.
+        production_exposure: the same for production.
     """
 
     diagnosis: Diagnosis
@@ -64,6 +67,16 @@ class Report:
     reference: str
     production: str
     record: Mapping[str, Any]
+    reference_exposure: Exposure
+    production_exposure: Exposure
+
+    @property
+    def seen(self) -> tuple[str, str]:
+        """What goes before every figure."""
+        return (
+            self.reference_exposure.reference_statement,
+            f"production is {self.production_exposure.statement}",
+        )
 
 
 @dataclass(frozen=True)
@@ -93,7 +106,7 @@ def write_diagnosis(report: Report, out: Path) -> None:
 
 def text(report: Report) -> str:
     """What a reader decides by, in plain text; ends in a newline."""
-    parts = [[_title(report), *_sentences(report)]]
+    parts = [[_title(report), *report.seen, *_sentences(report)]]
     parts += [
         [one.caption, *aligned([list(one.head), *map(list, one.rows)])] for one in _tables(report)
     ]
@@ -106,6 +119,7 @@ def html(report: Report, priors_png: bytes) -> str:
     mark = "" if report.diagnosis.verdict == "no shift found" else ' class="warns"'
     body = [
         f"<h1>{words(_title(report))}</h1>",
+        *(f"<p>{words(line, 400)}</p>" for line in report.seen),
         f'<ul class="verdicts"><li{mark}>{words(verdict, 400)}</li></ul>',
         *(f"<p>{words(line, 400)}</p>" for line in others),
         f"<figure>{picture(priors_png, 'class shares of reference and production')}</figure>",
@@ -123,6 +137,13 @@ def document(report: Report) -> dict[str, Any]:
     return {
         "version": JSON_VERSION,
         **report.record,
+        "held_out": {
+            name: {"verdict": one.held_out, "statement": statement, **asdict(one)}
+            for name, one, statement in (
+                ("reference", report.reference_exposure, report.seen[0]),
+                ("production", report.production_exposure, report.seen[1]),
+            )
+        },
         "classes": list(report.classes),
         "verdict": found.verdict,
         "statement": STATEMENTS[found.verdict],

@@ -82,6 +82,23 @@ class Exposure:
             )
         return "held-out: no row and no group was in the training or validation split of the run"
 
+    @property
+    def reference_statement(self) -> str:
+        """One line on rows of the validation split that another set is compared with."""
+        if self.group_in_train:
+            return (
+                f"the reference is NOT held-out: {self._share(self.group_in_train)} are of a video "
+                "or subject whose name is in the training split too. It looks better than new "
+                "faces would, and what is new to the model looks shifted beside it"
+            )
+        words = "the reference is the validation split, by which the epoch was chosen"
+        if self.first_weights:
+            return (
+                f"{words}; no group of it was trained on by this run, but what the first weights "
+                f"from {self.first_weights} had seen is not known here"
+            )
+        return f"{words}; no group of it was trained on"
+
     def _share(self, rows: int) -> str:
         return f"{rows:,} of {self.num_rows:,} rows"
 

@@ -55,6 +55,12 @@ def test_the_table_says_which_helped_with_intervals():
     assert "\x1b" not in said
 
 
+def test_too_few_groups_are_said():
+    assert "Too few groups" not in markdown(outcome())
+    few = replace(outcome(), before={"production": replace(SCORES, num_groups=6), "old_test": None})
+    assert "2 remedies at once want 7 groups held out, got 6" in markdown(few)
+
+
 def test_the_files_are_whole_and_markup_of_others_does_nothing(tmp_path):
     write_adaptation(outcome(), tmp_path)
     names = {"adapt.json", "adapt.md", "adapt.html", "gains.png"}

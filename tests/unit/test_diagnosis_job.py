@@ -56,6 +56,20 @@ def test_labels_of_production_are_not_looked_at_where_there_are_none(run, produc
     assert record(found, "a test", kept=4)["production"]["labels_looked_at"] is False
 
 
+def test_a_reference_of_videos_that_were_trained_on_is_said_to_be(
+    run, production, dataset, tmp_path
+):
+    reference, other = compare(run, production).exposures()
+    assert (reference.in_train, reference.group_in_train) == (0, 0)
+    assert "no group of it was trained on" in reference.reference_statement
+    # The first videos of production have the names of the run's own.
+    assert (other.in_train, other.group_in_train > 0, other.held_out) == (0, True, False)
+    by_rows = write_run(tmp_path / "random", dataset, data__protocol="random")
+    reference, _ = compare(by_rows, production).exposures()
+    assert reference.group_in_train > 0
+    assert "the reference is NOT held-out" in reference.reference_statement
+
+
 def test_a_set_is_not_compared_with_itself(run, dataset):
     with pytest.raises(ConfigError, match="production: must be another set"):
         compare(run, dataset.root)

@@ -15,6 +15,7 @@ from orchestrator.results.diagnosis_report import (
     text,
     write_diagnosis,
 )
+from orchestrator.results.held_out import Exposure
 from orchestrator.shift.diagnosis import diagnose
 
 CLASSES = ("anger", "disgust", "<b>fear</b>", "happiness", "sadness", "surprise")
@@ -30,7 +31,10 @@ def report(*, labelled=True):
     if not labelled:
         production = replace(production, labels=None)
     found = diagnose(reference, production, seed=0)
-    return Report(found, CLASSES, "study", "street\x1b[2J", {"command": "diagnose <x>"})
+    seen = Exposure(240, 0, 240, 30, 240, "", same_set=True)
+    unseen = Exposure(240, 0, 0, 0, 0, "", same_set=False)
+    record = {"command": "diagnose <x>"}
+    return Report(found, CLASSES, "study", "street\x1b[2J", record, seen, unseen)
 
 
 def test_the_text_has_the_verdict_the_priors_and_the_recalls():
@@ -39,6 +43,19 @@ def test_the_text_has_the_verdict_the_priors_and_the_recalls():
     assert f"{found.priors.em.priors[4]:.3f}" in said
     assert "recall by labels" in said
     assert "\x1b" not in said
+
+
+def test_what_the_run_has_seen_goes_before_every_figure(tmp_path):
+    first, second = report().seen
+    assert first.startswith("the reference is NOT held-out: 30 of 240 rows are of a video")
+    assert second.startswith("production is held-out as far as names of groups tell")
+    assert text(report()).splitlines()[1:3] == [first, second]
+    said = document(report())["held_out"]
+    assert (said["reference"]["statement"], said["production"]["statement"]) == (first, second)
+    assert (said["reference"]["group_in_train"], said["production"]["verdict"]) == (30, True)
+    write_diagnosis(report(), tmp_path)
+    page = (tmp_path / "diagnosis.html").read_text()
+    assert page.index(first) < page.index("verdict: ")
 
 
 def test_without_labels_no_table_needs_them():

@@ -152,6 +152,20 @@ def test_an_interrupted_step_ends_it_and_is_not_done(study, capsys):
     assert recorded(given)["b"]["done"] is False
 
 
+def test_what_stands_on_a_step_is_not_done_from_when_that_is_run_anew(study, monkeypatch):
+    """Neither after an interruption nor when the next run finds the first step done."""
+    given, ends, ran = study
+    listed = (*reproduce.steps(None)[:3], Step("d", "x", ("d",), ("b",)), Step("report", "x", ()))
+    monkeypatch.setattr(reproduce, "steps", lambda _: listed)
+    monkeypatch.setattr(reproduce, "_ended", lambda words: ran.append(words[-1]) or ends.get("", 0))
+    assert reproduce.main(given) == 0
+    (Path(given[0].partition("=")[2]) / "steps" / "a.json").unlink()
+    ends[""] = 130
+    assert command(reproduce.main, given) == 130
+    done = {name: record["done"] for name, record in recorded(given).items()}
+    assert done == {"a": False, "b": False, "c": True, "d": False, "report": False}
+
+
 def test_a_dry_run_prints_the_commands_and_runs_nothing(study, capsys, tmp_path):
     given, _, ran = study
     assert reproduce.main([*given, "--dry-run"]) == 0
