@@ -90,14 +90,18 @@ def paired_gain(
     verdict: Told = "no difference told"
     if low_all is not None and high_all is not None and (low_all > 0 or high_all < 0):
         verdict = "helped" if low_all > 0 else "hurt"
+    low, high = _interval(f1_B, num_groups, 1)
+    accuracy_low, accuracy_high = _interval(accuracy_B, num_groups, 1)
     return Gain(
-        f1,
-        *_interval(f1_B, num_groups, 1),
-        low_all,
-        high_all,
-        accuracy,
-        *_interval(accuracy_B, num_groups, 1),
-        verdict,
+        macro_f1=f1,
+        low=low,
+        high=high,
+        low_all=low_all,
+        high_all=high_all,
+        accuracy=accuracy,
+        accuracy_low=accuracy_low,
+        accuracy_high=accuracy_high,
+        verdict=verdict,
     )
 
 
