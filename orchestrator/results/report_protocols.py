@@ -10,7 +10,13 @@ from typing import Any, Final
 
 from orchestrator.config.validate import fingerprint
 from orchestrator.results.html_page import Cell, Row
-from orchestrator.results.leaderboard_cells import EPOCHS, short_names, values_text, varied_paths
+from orchestrator.results.leaderboard_cells import (
+    EPOCHS,
+    has_seeds,
+    short_names,
+    values_text,
+    varied_paths,
+)
 from orchestrator.results.paired_effects import Effect, paired_effects
 from orchestrator.results.printable import value_text
 from orchestrator.results.report_blocks import Block, Findings, Paragraph, Section, Table
@@ -19,6 +25,7 @@ from orchestrator.results.report_cells import (
     Linker,
     ends_of,
     number,
+    part,
     scored,
     signed,
 )
@@ -118,27 +125,40 @@ def _gaps_of_runs(sources: Sources) -> Iterator[Gap]:
 
 
 def _gaps_of_studies(sources: Sources) -> Iterator[Gap]:
-    """Trials with the same values in two studies of one space and data set."""
+    """Trials with the same values and seed in two studies of one space and data set."""
     by_key: dict[tuple[str, str], dict[str, StudySource]] = {}
     for study in sources.studies:
-        key = (study.view.space, study.fingerprint)
+        key = (study.view.space, _apart_from_protocol(study))
         by_key.setdefault(key, {})[study.view.protocol] = study
     for pair in by_key.values():
         if HONEST not in pair or FLATTERING not in pair:
             continue
         honest, flattering = pair[HONEST], pair[FLATTERING]
-        others = {_values(row.values): row for row in flattering.view.trials}
+        others = {(_values(row.values), row.seed): row for row in flattering.view.trials}
         for row in honest.view.trials:
-            other = others.get(_values(row.values))
-            if other is None or "finished" not in (row.state, other.state):
+            other = others.get((_values(row.values), row.seed))
+            if other is None or {row.state, other.state} != {"finished"}:
                 continue
             words = values_text(row, varied_paths(honest.view)) or f"trial {row.trial}"
+            if has_seeds(honest.view):
+                words += f", seed {row.seed}"
             yield from _gap(
                 f"{words}, {row.epochs} epochs",
                 "validation",
                 _figure(row.val_macro_f1, row.interval, honest.file),
-                _figure(other.val_macro_f1, other.interval, flattering.file),
+                _figure(other.val_macro_f1, other.interval, flattering.file)
+                if other.epoch == row.epoch  # the patience of one may have ended before
+                else None,
             )
+
+
+def _apart_from_protocol(study: StudySource) -> str:
+    """Fingerprint of what all trials of a study have alike, but for the split protocol."""
+    data = part(study.experiment, "data")
+    # The set is told by its own fingerprint, wherever it lies.
+    own = {"protocol": "", "path": study.fingerprint}
+    data = {**data, **own} if isinstance(data, Mapping) else own
+    return fingerprint({"experiment": {**study.experiment, "data": data}})
 
 
 def _gap(
