@@ -1,12 +1,12 @@
 """Question: which remedies help on FER2013 when production is dark, blurred and mixed otherwise?
 
-A study set of some hundred faces a class from the official training split; a production set of
-other faces with other class shares, darkened to half and blurred by one pixel. `baseline` is
-trained on the one from ImageNet weights, then `diagnose` and `adapt` look at the other: gains are
-measured on held-out rows before and after.
+A study set of some hundred faces a class, drawn from all rows whatever their official split; a
+production set of other faces with other class shares, darkened to half and blurred by one pixel.
+`baseline` is trained on the one from ImageNet weights, then `diagnose` and `adapt` look at the
+other: gains are measured on held-out rows before and after.
 
-FER2013 is not ours to give: SOURCE is a folder with labels.csv (path, label, usage) and its
-images. Nothing of it stays behind: all is written below a temporary folder, or OUT.
+FER2013 is not ours to give: SOURCE is a folder with labels.csv (path, label) and its images.
+Nothing of it stays behind: all is written below a temporary folder, or OUT.
 Usage: python -m benchmarks.bench_adapt SOURCE WEIGHTS [ROWS_A_CLASS] [EPOCHS] [WIDTH] [OUT]
 """
 

@@ -25,6 +25,7 @@ from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.production import AdaptConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
+from orchestrator.results.report_sources import IDENTITY
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,6 @@ EXAMPLES = (
     f"{COMMAND} checkpoint=runs/main-1a2b3c4d5e6f production=prepared/production since=12000 "
     "epochs=5 remedies=[since,more_data,old_data]",
 )
-IDENTITY = "identity.json"
 
 
 def main(argv: Sequence[str]) -> int:

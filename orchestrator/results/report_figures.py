@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, Final
 
@@ -150,9 +151,14 @@ def _drawn(
     name: str, draw: Callable[[Path], object], caption: str, source: Path, link: Linker
 ) -> Figure | None:
     """Lets a picture be drawn into the report's folder; None where there was nothing to draw."""
-    file = re.sub(r"[^\w.-]+", "_", name)[:100] + ".png"
-    path = link.out / file
+    path = _free(link.out, re.sub(r"[^\w.-]+", "_", name)[:100])
     draw(path)
     if not path.is_file():
         return None
-    return Figure(file, path.read_bytes(), caption, link.address(source))
+    return Figure(path.name, path.read_bytes(), caption, link.address(source))
+
+
+def _free(folder: Path, stem: str) -> Path:
+    """A picture that is not there yet: folders of one name in two places have one each."""
+    names = chain([stem], (f"{stem}-{number}" for number in count(2)))
+    return next(path for name in names if not (path := folder / f"{name}.png").exists())

@@ -25,6 +25,7 @@ from orchestrator.results.report_cells import (
     Linker,
     ends_of,
     number,
+    part,
     scored,
     signed,
 )
@@ -127,7 +128,7 @@ def _gaps_of_studies(sources: Sources) -> Iterator[Gap]:
     """Trials with the same values and seed in two studies of one space and data set."""
     by_key: dict[tuple[str, str], dict[str, StudySource]] = {}
     for study in sources.studies:
-        key = (study.view.space, study.fingerprint)
+        key = (study.view.space, _apart_from_protocol(study))
         by_key.setdefault(key, {})[study.view.protocol] = study
     for pair in by_key.values():
         if HONEST not in pair or FLATTERING not in pair:
@@ -145,8 +146,19 @@ def _gaps_of_studies(sources: Sources) -> Iterator[Gap]:
                 f"{words}, {row.epochs} epochs",
                 "validation",
                 _figure(row.val_macro_f1, row.interval, honest.file),
-                _figure(other.val_macro_f1, other.interval, flattering.file),
+                _figure(other.val_macro_f1, other.interval, flattering.file)
+                if other.epoch == row.epoch  # the patience of one may have ended before
+                else None,
             )
+
+
+def _apart_from_protocol(study: StudySource) -> str:
+    """Fingerprint of what all trials of a study have alike, but for the split protocol."""
+    data = part(study.experiment, "data")
+    # The set is told by its own fingerprint, wherever it lies.
+    own = {"protocol": "", "path": study.fingerprint}
+    data = {**data, **own} if isinstance(data, Mapping) else own
+    return fingerprint({"experiment": {**study.experiment, "data": data}})
 
 
 def _gap(

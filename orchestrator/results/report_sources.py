@@ -31,6 +31,8 @@ MAX_BYTES: Final = 256 * 2**20
 INSIDE: Final = frozenset({"lineages", "checkpoints", "tensorboard", "audit", "failures", "export"})
 """Folders of runs, studies and sets in which nothing of ours begins."""
 ADAPTATION: Final = "adapt.json"
+IDENTITY: Final = "identity.json"
+"""What `adapt` leaves first: what lies beside it is of an adaptation, finished or not."""
 STEPS: Final = "steps"
 """Folder of the records that `reproduce` leaves, one a step."""
 
@@ -39,11 +41,18 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class StudySource:
-    """A study, with what its record says beyond the view."""
+    """A study, with what its record says beyond the view.
+
+    Attributes:
+        file: its ledger.
+        record: the newest of the study itself.
+        experiment: what all its trials have alike, as it was resolved.
+    """
 
     file: Path
     view: StudyView
     record: Json
+    experiment: Json
 
     @property
     def fingerprint(self) -> str:
@@ -168,7 +177,7 @@ def _folders(place: Path, depth: int) -> Iterator[tuple[Path, set[str]]]:
         return
     names = {entry.name for entry in found}
     yield place, names
-    inner = INSIDE | ({"runs", "data"} if ADAPTATION in names else frozenset())
+    inner = INSIDE | ({"runs", "data"} if names & {ADAPTATION, IDENTITY} else frozenset())
     for entry in found:
         enters = entry.name not in inner and not entry.name.startswith(".")
         if depth and enters and entry.is_dir(follow_symlinks=False):
@@ -205,7 +214,9 @@ def _study(file: Path) -> StudySource:
     heads = [record for record in records if record.get("record") == "study"]
     if not heads:
         raise ValueError("holds no record of a study")
-    return StudySource(file, fold(records), heads[-1])
+    experiment = heads[-1].get("experiment")
+    resolved = _resolved(str(file), experiment) if isinstance(experiment, dict) else {}
+    return StudySource(file, fold(records), heads[-1], resolved)
 
 
 def _run(file: Path) -> RunSource:
@@ -216,18 +227,17 @@ def _run(file: Path) -> RunSource:
     environment = folder / "environment.json"
     return RunSource(
         file=file,
-        experiment=_experiment(folder / "config.yaml"),
+        experiment=_resolved(str(folder / "config.yaml"), read_yaml(folder / "config.yaml")),
         history=history,
         environment=_json(environment).content if environment.is_file() else {},
         dataset=_dataset_of_run(folder),
     )
 
 
-def _experiment(file: Path) -> Json:
+def _resolved(origin: str, content: Json) -> Json:
     """What was trained, with the defaults of fields that came after it was written."""
-    content = read_yaml(file)
     try:
-        return to_dict(validate(Experiment, (str(file), content)))
+        return to_dict(validate(Experiment, (origin, content)))
     except ConfigError:  # of another version: shown as it is
         return content
 

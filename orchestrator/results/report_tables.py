@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import PurePath
 from typing import Any, Final
 
 from orchestrator.results import paper_tables as paper
 from orchestrator.results.html_page import Cell, Row
-from orchestrator.results.leaderboard_cells import values_text, varied_paths
+from orchestrator.results.leaderboard_cells import has_seeds, values_text, varied_paths
+from orchestrator.results.places import Place
 from orchestrator.results.report_blocks import Block, Paragraph, Section, Table
 from orchestrator.results.report_cells import NONE, Linker, mappings, number, part, share, theirs
 from orchestrator.results.report_sources import JsonSource, RunSource, Sources, StudySource
-from orchestrator.results.study_view import TrialRow
 
 PAPER: Final = "paper"
 TEST: Final = "test"
@@ -69,16 +70,36 @@ def _test_cell(test: JsonSource | None, link: Linker) -> str | Cell:
 
 
 def own_evaluation(source: RunSource | StudySource, sources: Sources) -> JsonSource | None:
-    """The evaluation of a run or a study's winner on the test split of its own set."""
+    """The newest evaluation of a run's best epoch, or a study's winner, on its own test split."""
     home = source.file.parent
     found = [
         one
         for one in sources.evaluations
-        if home in one.file.parents
-        and part(one.content, "data", "is_what_the_run_was_trained_on") is True
-        and part(one.content, "data", "split") == TEST
+        if home in one.file.parents and _is_own_test(one) and _is_of_best(one, source)
     ]
-    return found[-1] if found else None
+    return max(found, key=lambda one: (str(one.content.get("time", "")), one.file), default=None)
+
+
+def _is_own_test(evaluation: JsonSource) -> bool:
+    """Of the set and by the split protocol that the weights were trained with."""
+    content = evaluation.content
+    return (
+        part(content, "data", "is_what_the_run_was_trained_on") is True
+        and part(content, "data", "split") == TEST
+        and part(content, "data", "protocol") == part(content, "trained_on", "protocol")
+    )
+
+
+def _is_of_best(evaluation: JsonSource, source: RunSource | StudySource) -> bool:
+    """Whether its weights are those whose other figures stand beside it."""
+    if isinstance(source, RunSource):
+        epoch = part(evaluation.content, "checkpoint", "epoch")
+        return epoch is not None and epoch == source.best.get("epoch")
+    winner = source.view.winner
+    kept = PurePath(winner.checkpoint).parts if winner else ()
+    folder = PurePath(str(part(evaluation.content, "checkpoint", "folder") or ""))
+    # By the path inside the study: the study may have been moved since.
+    return bool(kept) and folder.parts[-len(kept) :] == kept
 
 
 def ablation_section(sources: Sources, link: Linker) -> Section:
@@ -96,63 +117,64 @@ def ablation_section(sources: Sources, link: Linker) -> Section:
     return Section("Table 4: the ablation", [Paragraph(paper.ablation_verdict()), *blocks])
 
 
-def _matched(study: StudySource) -> list[tuple[paper.Ablated, TrialRow]]:
-    """Rows of Table 4, each with the trial of its optimizer and learning rate.
+def _matched(study: StudySource) -> list[tuple[paper.Ablated, Place]]:
+    """Rows of Table 4, each with the configuration of its optimizer and learning rate.
 
-    A row goes to the trial with the epochs nearest to its own: small studies have fewer.
+    A row goes to the one with the epochs nearest to its own: small studies have fewer.
     """
-    trials = [place.row for place in study.view.places if place.rank]
-    taken: dict[int, paper.Ablated] = {}
+    left = [place for place in study.view.places if place.rank]
+    found: list[tuple[paper.Ablated, Place]] = []
     for row in paper.TABLE_4:
         fitting = [
-            trial
-            for trial in trials
-            if trial.values.get("optimizer.name") == row.optimizer
-            and number(trial.values.get("optimizer.lr")) == row.lr
-            and trial.trial not in taken
+            place
+            for place in left
+            if place.row.values.get("optimizer.name") == row.optimizer
+            and number(place.row.values.get("optimizer.lr")) == row.lr
         ]
         if fitting:
-            nearest = min(fitting, key=lambda trial: abs(trial.epochs - row.epochs))
-            taken[nearest.trial] = row
-    by_number = {trial.trial: trial for trial in trials}
-    return [(row, by_number[trial]) for trial, row in taken.items()]
+            nearest = min(fitting, key=lambda place: abs(place.row.epochs - row.epochs))
+            left.remove(nearest)
+            found.append((row, nearest))
+    return found
 
 
 def _ablation_table(
     study: StudySource,
-    matched: Sequence[tuple[paper.Ablated, TrialRow]],
+    matched: Sequence[tuple[paper.Ablated, Place]],
     sources: Sources,
     link: Linker,
 ) -> Table:
     head = ["trial", "train accuracy", "train loss", "validation macro-F1", "test macro-F1"]
     head += ["paper: row", "train accuracy", "loss", "test macro-F1"]
-    winner = study.view.winner
     test = own_evaluation(study, sources)
     rows = []
-    for row, trial in matched:
-        is_winner = winner is not None and trial.trial == winner.trial
-        rows.append(_ablation_row(study, trial, test if is_winner else None, row, link))
+    for row, place in matched:
+        is_winner = place is study.view.leading
+        rows.append(_ablation_row(study, place, test if is_winner else None, row, link))
     caption = (
         f"Table 4 beside {study.view.name}, {study.view.dataset}, {study.view.protocol} split; the "
         "test split is read for the winner alone"
     )
+    if has_seeds(study.view):
+        caption += ", by the weights of its median seed; the other figures are means over seeds"
     return Table(caption, head, rows)
 
 
 def _ablation_row(
     study: StudySource,
-    trial: TrialRow,
+    place: Place,
     test: JsonSource | None,
     row: paper.Ablated,
     link: Linker,
 ) -> Row:
-    metrics = trial.metrics
+    trial, num_seeds = place.row, len(place.rows)
     values = values_text(trial, varied_paths(study.view)) or f"trial {trial.trial}"
+    seeds = f", {num_seeds} seeds" if num_seeds > 1 else ""
     ours: list[str | Cell] = [
-        link.cell(f"{values}, {trial.epochs} epochs", study.file),
-        link.share(metrics.get("train_accuracy"), study.file),
-        link.share(metrics.get("train_loss"), study.file),
-        link.scored(trial.val_macro_f1, trial.interval, study.file),
+        link.cell(f"{values}, {trial.epochs} epochs{seeds}", study.file),
+        link.share(place.mean("train_accuracy"), study.file),
+        link.share(place.mean("train_loss"), study.file),
+        link.scored(place.score, place.interval, study.file),
         _test_cell(test, link),
     ]
     said = f"{row.optimizer} {row.lr:g}, {row.epochs} epochs"

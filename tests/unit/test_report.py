@@ -74,12 +74,20 @@ def run(root, name, macro_f1, protocol="group", model="main", data="faces"):
     return folder
 
 
-def evaluation(home, name, macro_f1, *, own=True, split="test", classes=CLASSES):
+def evaluation(home, name, macro_f1, *, own=True, split="test", classes=CLASSES, **said):
+    """An evaluation of the run's best epoch; `said` is added to what its file says."""
     folder = home / "evaluations" / name
     folder.mkdir(parents=True)
     content = {
         "command": f"python -m orchestrator.evaluate checkpoint={home.name}",
-        "data": {"name": name, "split": split, "is_what_the_run_was_trained_on": own},
+        "checkpoint": {"epoch": 1},
+        "data": {
+            "name": name,
+            "protocol": "group",
+            "split": split,
+            "is_what_the_run_was_trained_on": own,
+        },
+        "trained_on": {"protocol": "group"},
         "classes": list(classes),
         "num_rows": 30,
         "macro_f1": macro_f1,
@@ -92,6 +100,8 @@ def evaluation(home, name, macro_f1, *, own=True, split="test", classes=CLASSES)
         ],
         "confusion": [[8, 1, 1], [2, 6, 2], [0, 0, 10]],
     }
+    for key, value in said.items():
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
     (folder / "evaluation.json").write_text(json.dumps(content))
     return folder
 
