@@ -1,4 +1,4 @@
-# The whole interface of a developer: make ablate | test | check | bench | bench-gpu.
+# The whole interface of a developer: make ablate | test | test-slow | check | bench | bench-gpu.
 # Each installs what it needs into .venv first; nothing else has to be typed on a clean clone.
 
 PYTHON ?= python3
@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 BENCHMARKS := $(filter-out benchmarks/bench_gpu.py,$(sort $(wildcard benchmarks/bench_*.py)))
 GPU_OPTIONS ?=
 
-.PHONY: ablate test check bench bench-gpu install
+.PHONY: ablate test test-slow check bench bench-gpu install
 .DELETE_ON_ERROR:
 
 # The main job on the embedded data, about 4 minutes on two cores.
@@ -16,7 +16,11 @@ ablate: $(INSTALLED)
 
 # Fast tests first; one run, so that one line closes it.
 test: $(INSTALLED)
-	@$(BIN)/python -m pytest -q tests/unit tests/conformance tests/parity tests/integration
+	@$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/conformance tests/parity tests/integration
+
+# Killed processes and lost nodes, minutes each.
+test-slow: $(INSTALLED)
+	@$(BIN)/python -m pytest -q -m slow tests/integration
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -16,6 +16,7 @@ SEED = 1173
 """Its first points: a worker dies in the middle of a model's data, a slot in an epoch; Ctrl-C."""
 
 
+@pytest.mark.slow
 def test_a_killed_study_run_again_is_the_undisturbed_one():
     # A process of its own: its Ray has another token than that of the other tests.
     command = [sys.executable, "-m", "benchmarks.kill_matrix", str(NUM_POINTS), str(SEED)]

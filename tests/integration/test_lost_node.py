@@ -10,7 +10,7 @@ import pytest
 
 from tests.unit.prepared_set import write_set
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 SUMMATION = 1e-4
