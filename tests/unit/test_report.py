@@ -281,7 +281,7 @@ def test_gaps_of_studies_are_between_finished_trials_of_the_same_seed(tmp_path):
         (folder / "ledger.jsonl").write_text(lines)
     (gap,) = find_gaps(find_sources([tmp_path]))
     assert gap.value == pytest.approx(0.6 - 0.4)
-    assert gap.words.endswith("10 epochs, seed 1")
+    assert gap.words == "trial 1, seed 1, 10 epochs"
 
 
 def test_a_run_from_before_a_field_was_added_is_still_the_same_training(whole):
