@@ -13,6 +13,7 @@ remedy. DRIVER.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import shlex
 import sys
@@ -46,6 +47,7 @@ EXAMPLES = (
     f"{COMMAND} checkpoint=runs/main-1a2b3c4d5e6f production=prepared/production since=12000 "
     "epochs=5 remedies=[since,more_data,old_data]",
 )
+PRIORS = "priors.json"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -94,11 +96,36 @@ def _adapt(adaptation: Adaptation, command: str) -> Outcome:
     from orchestrator.adaptation_job import record
     from orchestrator.measured_remedies import corrections, measure
 
-    found = corrections(adaptation)
+    found = _with_first_priors(adaptation, corrections(adaptation))
     trainings = _train_all(adaptation, found)
     networks = {name: network for name, (network, _) in trainings.items()}
     details = {name: detail for name, (_, detail) in trainings.items()}
     return measure(adaptation, found, networks, details, record(adaptation, command))
+
+
+def _with_first_priors(adaptation: Adaptation, found: Corrections) -> Corrections:
+    """With the priors as they were estimated first, by which a training is known when it resumes.
+
+    Estimated anew they differ in their last digits by how rows were batched.
+
+    Raises:
+        ConfigError: the file of them is damaged.
+    """
+    file = adaptation.out / PRIORS
+    if not file.is_file():
+        write_json(file, {"estimated": list(found.estimated)})
+        return found
+    try:
+        kept = tuple(float(share) for share in json.loads(file.read_text())["estimated"])
+    except (ValueError, TypeError, KeyError):
+        kept = ()
+    if len(kept) != len(found.estimated) or not all(0 <= share <= 1 for share in kept):
+        raise ConfigError(
+            f"out: {PRIORS} must hold one share a class, as `adapt` wrote it; got another content "
+            f"of {file}. Delete it and {adaptation.out / 'runs' / 'importance'}, and type the same "
+            "command again"
+        )
+    return dataclasses.replace(found, estimated=kept)
 
 
 def _train_all(
@@ -127,15 +154,20 @@ def _pixels(adaptation: Adaptation) -> Pixels:
 
 def _training_set(adaptation: Adaptation, remedy: str, pixels: Pixels | None) -> PreparedDataset:
     """The run's own set where a remedy learns from nothing else, or a merged one."""
-    from orchestrator.ingest.merging import write_merged
+    from orchestrator.ingest.merging import without_rows, write_merged
+    from orchestrator.shift.parts import UNUSED
 
     rows, own = adaptation.rows(remedy), adaptation.job.sets.own
     if not len(rows.new) or pixels is None:
         return own
     name = "more_data" if remedy == "balanced" else remedy  # they learn from the same rows
+    splits = adaptation.splits(rows)
+    used = splits != UNUSED
+    if not used.all():
+        pixels = without_rows(pixels, used, adaptation.out / "data" / f"pixels-{name}")
     return write_merged(
         pixels,
-        adaptation.splits(rows),
+        splits[used],
         adaptation.job.stored.experiment.data.protocol,
         name=f"{own.name[:60]}+{adaptation.job.sets.measured.name[:60]} {name}",
         settings={"rows_of": name, "old_rows": len(rows.old), "new_rows": len(rows.new)},

@@ -76,15 +76,17 @@ class Adaptation:
         )
 
     def splits(self, rows: Rows) -> npt.NDArray[np.str_]:
-        """Splits of a merged set: train as a remedy wants it, test for all that is not to be read.
+        """Splits of a merged set; "unused" for what does not belong in it.
 
+        Training rows are those that the remedy wants, "test" is the run's own test split only.
         Order: all rows of the run's own set, then those of production that may be learned from.
         """
-        old = np.full(len(self.job.own_index.splits), "test", dtype="<U10")
+        old = np.full(len(self.job.own_index.splits), UNUSED, dtype="<U10")
+        old[self.own_test] = "test"
         old[self.job.validation_ids] = VALIDATION
         old[rows.old] = TRAIN
         merged = self.parts.rows(TRAIN, VALIDATION)
-        new = np.full(len(merged), "test", dtype="<U10")
+        new = np.full(len(merged), UNUSED, dtype="<U10")
         new[self.parts.of_row[merged] == VALIDATION] = VALIDATION
         new[np.isin(merged, rows.new)] = TRAIN
         return np.concatenate([old, new])
@@ -133,7 +135,8 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
     """Open the checkpoint and both sets, part production, and choose the remedies.
 
     Raises:
-        ConfigError: no such checkpoint, set or class, or production is the run's own set.
+        ConfigError: no such checkpoint, set or class, production is the run's own set, or no
+            remedy can be tried.
         DatasetError: production has too few groups, or no class to learn from.
         CheckpointError: the checkpoint is damaged.
     """
@@ -155,6 +158,12 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
     parts = part(job.index, job.own_index, adapt_share=config.adapt_share, seed=config.seed)
     material = _material(job, parts)
     remedies, skipped = _chosen(config, material, job)
+    if not remedies:
+        reasons = "; ".join(f"{name}: {why}" for name, why in skipped)
+        raise ConfigError(
+            f"remedies: must name one that can be tried; got {', '.join(config.remedies)}, of "
+            f"which none can ({reasons}). Name others, or give what they need"
+        )
     name = re.sub(r"[^\w.-]+", "_", job.sets.measured.name)[:60].lstrip(".") or "production"
     home = job.choice.home / "adaptations" / "-".join(filter(None, (job.choice.label, name)))
     return Adaptation(

@@ -3,7 +3,8 @@
 A merged set is a prepared set like any other: index, manifest, audit, fingerprint. The files of
 images of the first set are linked to where they lie (copied where that cannot be); of the second
 set only the rows asked for are written, so that rows which must not be trained on are not there.
-Merged sets that differ in splits only share all pixels.
+Merged sets that differ in splits only share all pixels; one that leaves rows out has files of its
+own.
 
 DRIVER: no Ray; reads each image once, for the audit. In memory: one row group.
 """
@@ -14,7 +15,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,10 @@ class Pixels:
         rows: columns `COLUMNS` of all rows: first all of `old`, then those taken of `new`.
         seen: what images can be told apart by.
         copies: which rows are copies of each other.
+        old: the first set.
+        new: the second set.
+        old_rows: row ids of the first that are among the rows, ascending.
+        new_rows: row ids of the second, ascending.
     """
 
     out: Folder
@@ -59,6 +64,8 @@ class Pixels:
     copies: Copies
     old: PreparedDataset
     new: PreparedDataset
+    old_rows: Int64s
+    new_rows: Int64s
 
 
 def gather_pixels(
@@ -85,9 +92,9 @@ def gather_pixels(
     known = old.read(COLUMNS)
     offset = int(known["listed"].to_numpy()[-1]) + 1
     taken = _columns(new, new_rows, class_indices, offset)
-    for start, images in _images(new, new_rows):
-        name = f"part-{len(files):05d}.parquet"
-        files.append(write_part(place, name, images, taken.slice(start, len(images))))
+    # A set that was prepared can have left numbers out: one that is free comes after its last.
+    first_free = 1 + max((int(file.name[5:10]) for file in files), default=-1)
+    files += _written(new, new_rows, taken, place, first_free)
     first, second = fingerprints(old), fingerprints(new)
     seen = Fingerprints(
         digests=np.concatenate([first.digests, second.digests[new_rows]]),
@@ -95,7 +102,36 @@ def gather_pixels(
     )
     rows = pa.concat_tables([known, taken.cast(known.schema)]).combine_chunks()
     copies = find_copies(seen.digests, seen.looks)
-    return Pixels(place, tuple(files), rows, seen, copies, old, new)
+    old_rows = np.arange(old.num_rows, dtype=np.int64)
+    return Pixels(place, tuple(files), rows, seen, copies, old, new, old_rows, new_rows)
+
+
+def without_rows(pixels: Pixels, kept: npt.NDArray[np.bool_], out: Path) -> Pixels:
+    """Write files of images without the rows that a merged set has no use for.
+
+    Args:
+        pixels: of all rows.
+        kept: whether a row stays, shape (N,).
+        out: folder to write, another one than theirs; what lies there is written over.
+    """
+    place = folder(out)
+    out.mkdir(parents=True, exist_ok=True)
+    num_old = len(pixels.old_rows)
+    old_rows, new_rows = pixels.old_rows[kept[:num_old]], pixels.new_rows[kept[num_old:]]
+    rows = pixels.rows.filter(pa.array(kept)).combine_chunks()
+    files = _written(pixels.old, old_rows, rows, place, 0)
+    files += _written(pixels.new, new_rows, rows.slice(len(old_rows)), place, len(files))
+    seen = Fingerprints(digests=pixels.seen.digests[kept], looks=pixels.seen.looks[kept])
+    return replace(
+        pixels,
+        out=place,
+        files=tuple(files),
+        rows=rows,
+        seen=seen,
+        copies=find_copies(seen.digests, seen.looks),
+        old_rows=old_rows,
+        new_rows=new_rows,
+    )
 
 
 def write_merged(
@@ -111,8 +147,7 @@ def write_merged(
 
     Args:
         pixels: its files of images.
-        splits: "train", "validation" or "test" of each row, in the order of `pixels.rows`. What
-            is not to be trained on is "test", which no training reads.
+        splits: "train", "validation" or "test" of each row, in the order of `pixels.rows`.
         protocol: under which the splits go.
         name: of the set.
         settings: what the manifest says of how the splits came about.
@@ -167,6 +202,16 @@ def _columns(
     return table.set_column(1, "label", pa.array(labels, pa.int8())).combine_chunks()
 
 
+def _written(
+    dataset: PreparedDataset, row_ids: Int64s, columns: pa.Table, out: Folder, first: int
+) -> list[File]:
+    """Files of some rows of a set, numbered from `first` on."""
+    return [
+        write_part(out, f"part-{number:05d}.parquet", images, columns.slice(start, len(images)))
+        for number, (start, images) in enumerate(_images(dataset, row_ids), start=first)
+    ]
+
+
 def _images(new: PreparedDataset, new_rows: Int64s) -> Iterator[tuple[int, npt.NDArray[np.uint8]]]:
     """The images of the rows taken, a file's worth at a time, with the place of the first."""
     for start in range(0, len(new_rows), ROWS_AT_ONCE):
@@ -216,10 +261,10 @@ def _manifest(
             provenance={
                 "old": old.name,
                 "old_fingerprint": old.fingerprint,
-                "old_rows": old.num_rows,
+                "old_rows": len(pixels.old_rows),
                 "new": new.name,
                 "new_fingerprint": new.fingerprint,
-                "new_rows": kept - old.num_rows,
+                "new_rows": len(pixels.new_rows),
             },
         ),
         settings=json.loads(json.dumps(dict(settings))),

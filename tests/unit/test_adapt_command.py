@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 import torch
@@ -118,6 +119,32 @@ def test_each_training_has_its_rows_and_weights(words, trainings, tmp_path):
     more, balanced = (trainings.experiments[name] for name in ("more_data", "balanced"))
     assert more[1].fingerprint == balanced[1].fingerprint
     assert (more[0].class_weights, balanced[0].class_weights) == ("none", "balanced")
+
+
+def test_priors_estimated_anew_do_not_make_another_training(
+    words, trainings, tmp_path, monkeypatch
+):
+    given = [*words, f"out={tmp_path}", "remedies=[importance,old_data]"]
+    assert adapt.main(given) == 0
+    first = json.loads((tmp_path / "adapt.json").read_text())
+    (tmp_path / "adapt.json").unlink()
+    trainings.experiments.clear()
+    estimate = measured_remedies.em
+
+    def other_batches(*sets, **more):
+        found = estimate(*sets, **more)
+        first, second, *rest = found.priors
+        return replace(found, priors=(first + 1e-9, second - 1e-9, *rest))
+
+    monkeypatch.setattr(measured_remedies, "em", other_batches)
+    assert adapt.main(given) == 0
+    assert trainings.experiments == {}
+    again = json.loads((tmp_path / "adapt.json").read_text())
+    assert again["remedies"][0]["priors"] == first["remedies"][0]["priors"]
+    (tmp_path / "adapt.json").unlink()
+    (tmp_path / "priors.json").write_text('{"estimated": [1]}')
+    with pytest.raises(ConfigError, match=r"priors\.json must hold one share a class"):
+        adapt.main(given)
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused(words, trainings, tmp_path, capsys):

@@ -9,8 +9,8 @@ from orchestrator.adaptation_job import checked_adaptation, facts, identity, rec
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.production import REMEDIES, AdaptConfig
 from orchestrator.ingest.dataset import open_dataset, read_split_index
-from orchestrator.ingest.merging import gather_pixels, write_merged
-from orchestrator.shift.parts import HELD_OUT, TRAIN, VALIDATION
+from orchestrator.ingest.merging import gather_pixels, without_rows, write_merged
+from orchestrator.shift.parts import HELD_OUT, TRAIN, UNUSED, VALIDATION
 
 CLASSES = ("fear",)
 
@@ -56,14 +56,15 @@ def test_what_is_held_out_is_not_in_a_merged_set(run, production, tmp_path):
         sets.own, sets.measured, learned, sets.class_indices, tmp_path / "pixels"
     )
     splits = found.splits(found.rows("classes"))
-    merged = write_merged(pixels, splits, "group", name="m", settings={}, out=tmp_path / "m")
+    used = splits != UNUSED
+    pixels = without_rows(pixels, used, tmp_path / "used")
+    merged = write_merged(pixels, splits[used], "group", name="m", settings={}, out=tmp_path / "m")
     index = read_split_index(merged, "group")
     assert not set(found.parts.groups[found.parts.rows(HELD_OUT)]) & set(index.groups)
-    new = np.arange(len(index.splits)) >= sets.own.num_rows
+    new = np.arange(len(index.splits)) >= np.count_nonzero(used[: sets.own.num_rows])
     assert set(index.labels[new & (index.splits == "train")]) == {1}
-    # The run's test rows stay out of train and validation.
-    old_test = found.own_test
-    assert set(index.splits[old_test]) == {"test"}
+    # The run's test rows stay out of train and validation, and are all that is called test.
+    assert np.flatnonzero(used)[index.splits == "test"].tolist() == found.own_test.tolist()
 
 
 def test_a_training_goes_on_from_the_checkpoint_gently(run, production, dataset):
@@ -87,6 +88,11 @@ def test_what_cannot_be_tried_is_left_out_with_the_reason(run, production):
     assert "skipped      since" in "\n".join(facts(found))
     late = adaptation(run, production, since=10_000)
     assert late.skipped[0][1].startswith("no row to learn from is listed from 10000 on")
+
+
+def test_remedies_of_which_none_can_be_tried_are_refused(run, production):
+    with pytest.raises(ConfigError, match="remedies: must name one that can be tried; got since"):
+        adaptation(run, production, since=None, remedies=("since",))
 
 
 def test_a_class_that_the_model_does_not_know_is_refused(run, production):

@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
-from prepared_set import write_set
+from prepared_set import rewrite_manifest, write_set
 
 from orchestrator.ingest.dataset import open_dataset, read_split_index
-from orchestrator.ingest.merging import gather_pixels, write_merged
+from orchestrator.ingest.merging import gather_pixels, without_rows, write_merged
 from orchestrator.ingest.pixels import all_images, images_of
 
 NEW_ROWS = np.array([1, 2, 3, 30, 31, 88])
@@ -66,6 +66,35 @@ def test_other_splits_are_another_set_of_the_same_files(sets, pixels, tmp_path):
     assert len(set(same)) == 1
     again = write_merged(pixels, splits(), "group", name="a", settings={}, out=tmp_path / "a")
     assert again.fingerprint == first.fingerprint
+
+
+def test_rows_left_out_are_in_neither_index_nor_files(sets, pixels, tmp_path):
+    old, new = sets
+    kept = np.ones(66, np.bool_)
+    kept[[0, 1, 30, 59, 61, 65]] = False
+    few = without_rows(pixels, kept, tmp_path / "few")
+    merged = write_merged(few, splits()[kept], "group", name="f", settings={}, out=tmp_path / "f")
+    images = np.concatenate([*all_images(old), images_of(new, NEW_ROWS.tolist())])
+    np.testing.assert_array_equal(np.concatenate(list(all_images(merged))), images[kept])
+    index = read_split_index(merged, "group")
+    assert index.splits.tolist() == splits()[kept].tolist()
+    assert index.labels[-4:].tolist() == [(2, 0, 1)[row % 3] for row in NEW_ROWS[[0, 2, 3, 4]]]
+    provenance = merged.manifest["source"]["provenance"]
+    assert (provenance["old_rows"], provenance["new_rows"]) == (56, 4)
+
+
+def test_a_number_that_the_first_set_left_out_is_not_taken_twice(sets, tmp_path):
+    root = write_set(tmp_path / "gap")
+    (root / "part-00002.parquet").rename(root / "part-00003.parquet")
+
+    def rename(content):
+        content["files"][2]["name"] = "part-00003.parquet"
+
+    rewrite_manifest(root, rename)
+    pixels = gather_pixels(open_dataset(root), sets[1], NEW_ROWS, (2, 0, 1), tmp_path / "pixels")
+    assert [file.name[5:10] for file in pixels.files] == ["00000", "00001", "00003", "00004"]
+    merged = write_merged(pixels, splits(), "group", name="m", settings={}, out=tmp_path / "m")
+    assert merged.num_rows == 66
 
 
 def test_what_was_merged_before_is_written_over_by_other_splits(pixels, tmp_path):
