@@ -132,6 +132,7 @@ def _hang_with_report(stop, signs, report) -> None:
 
 def test_a_study_that_ends_while_the_report_is_made_is_not_interrupted():
     asked, over, aborted = threading.Event(), threading.Event(), []
+    before = set(threading.enumerate())  # a dog of another test may just be leaving
 
     def report() -> tuple[str, ...]:
         asked.set()
@@ -140,7 +141,8 @@ def test_a_study_that_ends_while_the_report_is_made_is_not_interrupted():
 
     with watching(lambda: 0, report, aborted.append, stall_s=0.05):
         asked.wait(60)
-        (dog,) = [thread for thread in threading.enumerate() if thread.name == "watchdog"]
+        new = set(threading.enumerate()) - before
+        (dog,) = [thread for thread in new if thread.name == "watchdog"]
     over.set()
     dog.join(60)
     assert not dog.is_alive()
