@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import bench_ddp, bench_first_step, bench_gpu, bench_timm, bench_workers
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 
 def table_rows(text: str) -> list[list[str]]:

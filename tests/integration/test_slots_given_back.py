@@ -12,7 +12,7 @@ from orchestrator import ablate
 from orchestrator.tuning.ledger import LEDGER, read_records
 from tests.unit.prepared_set import write_set
 
-pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_ray")]
 
 BASE = {"model.name": "main", "model.width": 0.125, "batch_size": 32, "optimizer.name": "adam"}
 LONG = 60

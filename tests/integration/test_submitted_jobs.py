@@ -15,7 +15,7 @@ from orchestrator.tuning.ledger import LEDGER, read_records
 from tests.integration.ray_nodes import Nodes, within
 from tests.unit.prepared_set import write_set
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 SMALL = {"model.name": "main", "model.width": 0.125, "batch_size": 32}
 STEADY = {"optimizer.name": "adam", "optimizer.lr": 0.001}
