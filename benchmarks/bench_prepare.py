@@ -4,11 +4,12 @@ Drawn faces are written as JPEG files first (112 px, as Aff-Wild2's crops). Then
 
     ours  `python -m orchestrator.prepare`, start of Ray's processes not counted and given beside it
     pool  multiprocessing with Pillow, a process a core: read, decode, resize to 96 px, sha256,
-          perceptual hash, and the same Parquet (lz4, raw bytes); no split, no audit, no resume
+          perceptual hash, and the same Parquet (raw bytes); no split, no audit, no resume
 
 Memory is the sum over all processes of the command of what is theirs alone or shared between
 them (Pss of anonymous and shared memory: pages of files, which the system can drop, left out).
-Usage: python -m benchmarks.bench_prepare [IMAGES] [FOLDER]
+Both are run in turns; the first alternates.
+Usage: python -m benchmarks.bench_prepare [IMAGES [FOLDER [ROUNDS]]]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -25,6 +27,7 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 import pyarrow as pa
@@ -42,30 +45,50 @@ FRAMES = 25  # of a drawn video
 ROWS_PER_FILE = 4096
 
 
-def main(num_images: int = 200_000, where: str = "") -> None:
-    """Writes the images, measures both, prints the table."""
+def main(num_images: int = 200_000, where: str = "", rounds: int = 3) -> None:
+    """Writes the images, measures both in turns, prints the table."""
     folder = Path(where or tempfile.mkdtemp(prefix="bench-prepare-"))
     source = folder / "faces"
     seconds = draw_all(source, num_images)
     print(f"{num_images:,} JPEG files of {SOURCE_PX} px there after {seconds:.0f} s", flush=True)
-    words = ["dataset=folder", f"source={source}", f"out={folder / 'prepared'}"]
+    print("| round | what | images/s | s | peak memory GiB |\n|---|---|---|---|---|")
+    ratios = []
+    for number in range(1, rounds + 1):
+        turns = [ours, pool] if number % 2 else [pool, ours]
+        seconds_of = {turn: turn(folder, num_images, number) for turn in turns}
+        ratios.append(seconds_of[pool] / seconds_of[ours])
+    each = ", ".join(f"{ratio:.2f}" for ratio in ratios)
+    print(f"\n{describe()}")
+    print(f"ratio of images/s, ours / pool: {median(ratios):.2f}, median of {each}")
+
+
+def ours(folder: Path, num_images: int, number: int) -> float:
+    """Our command; its seconds but for the start of Ray's processes."""
+    out = folder / "prepared"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["dataset=folder", f"source={folder / 'faces'}", f"out={out}", "address=local"]
     words += [r"options.group_pattern=/(subject-\d+)-", r"options.frame_pattern=-(\d+)\.jpg"]
-    whole, ours_gib, said = measured(["-m", "orchestrator.prepare", *words, "address=local"])
+    whole, gib, said = measured(["-m", "orchestrator.prepare", *words])
     work = float(re.search(r"\(([\d.]+) s, start of Ray and its workers not counted\)", said)[1])
-    print(said, flush=True)
-    pool, pool_gib, _ = measured(
-        ["-m", "benchmarks.bench_prepare", "pool", str(source), str(folder / "pool")]
-    )
-    print(f"\n{describe()}\n")
-    print("| what | images/s | s | peak memory GiB |\n|---|---|---|---|")
-    print(
-        f"| ours, all but the start of Ray's processes | {num_images / work:,.0f} | {work:.1f} | |"
-    )
-    print(f"| ours, the whole command | {num_images / whole:,.0f} | {whole:.1f} | {ours_gib:.2f} |")
-    print(f"| pool, the whole command | {num_images / pool:,.0f} | {pool:.1f} | {pool_gib:.2f} |")
-    print(
-        f"\nratio of images/s, ours / pool: {pool / work:.2f} (whole commands {pool / whole:.2f})"
-    )
+    row(number, "ours, all but the start of Ray's processes", num_images, work, "")
+    row(number, "ours, the whole command, audit page and plots", num_images, whole, f"{gib:.2f}")
+    return work
+
+
+def pool(folder: Path, num_images: int, number: int) -> float:
+    """The hand-written pool; the seconds of the whole command."""
+    out = folder / "pool"
+    shutil.rmtree(out, ignore_errors=True)
+    words = ["-m", "benchmarks.bench_prepare", "pool", str(folder / "faces"), str(out)]
+    seconds, gib, _ = measured(words)
+    row(number, "pool, the whole command", num_images, seconds, f"{gib:.2f}")
+    return seconds
+
+
+def row(number: int, what: str, num_images: int, seconds: float, gib: str) -> None:
+    """Prints a line of the table."""
+    rate = f"{num_images / seconds:,.0f}"
+    print(f"| {number} | {what} | {rate} | {seconds:.1f} | {gib} |", flush=True)
 
 
 def draw_all(source: Path, num_images: int) -> float:
@@ -200,7 +223,7 @@ def pool_chunk(chunk: tuple[Path, Sequence[Path]]) -> None:
         }
     )
     temporary = target.with_suffix(f".{os.getpid()}")
-    pq.write_table(table, temporary, compression="lz4", row_group_size=600)
+    pq.write_table(table, temporary, compression="none", row_group_size=600)
     with temporary.open("rb") as file:
         hashlib.file_digest(file, "sha256")
     temporary.replace(target)
@@ -210,4 +233,4 @@ if __name__ == "__main__":
     if sys.argv[1:2] == ["pool"]:
         pool_prepare(Path(sys.argv[2]), Path(sys.argv[3]))
     else:
-        main(*(int(word) for word in sys.argv[1:2]), *sys.argv[2:3])
+        main(*map(int, sys.argv[1:2]), *sys.argv[2:3], *map(int, sys.argv[3:4]))

@@ -7,6 +7,10 @@ the study, so its aspect changes if it was none; grey becomes RGB. The filter is
 antialiased bilinear; an image that has the size already is not touched, bit for bit. JPEG files
 at least twice as large as needed are decoded at a reduced scale, which is part of the format.
 
+Pillow decides what an image is and what is wrong with it. A plain JPEG file, upright and whole, is
+decoded by libjpeg-turbo directly (simplejpeg): the same bits as Pillow's, which is built on that
+library too, in half its time; where it has any remark on a file, Pillow is asked.
+
 Runs in a WORKER, on one image at a time; PURE. Bad input never raises.
 """
 
@@ -17,6 +21,7 @@ import warnings
 
 import numpy as np
 import numpy.typing as npt
+import simplejpeg
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from datasets import Pixels, Unreadable
@@ -28,6 +33,13 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 
 MAX_ASPECT = 4.0
 """A face four times as long as it is wide is a fault of the cropping."""
+
+REDUCIBLE = 2
+"""Times as large as needed from which a JPEG file can be decoded at a reduced scale."""
+
+_SOI = b"\xff\xd8"  # a JPEG file begins so
+_EXIF = b"Exif\0\0"
+_PLAIN = {"YCbCr": "RGB", "Gray": "GRAY"}  # colours of plain JPEG files, and what they become
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -45,6 +57,8 @@ def decode(pixels: Pixels, *, image_px: int, max_pixels: int) -> Rgb | Unreadabl
     """
     if isinstance(pixels, Unreadable):
         return pixels
+    if (plain := _plain_jpeg(pixels, image_px, max_pixels)) is not None:
+        return _square(plain, image_px)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on what it then reads or refuses
@@ -55,6 +69,23 @@ def decode(pixels: Pixels, *, image_px: int, max_pixels: int) -> Rgb | Unreadabl
     # struct.error, ...): here each of them is a row for the quarantine.
     except Exception as error:  # noqa: BLE001
         return Unreadable(_reason(error))
+
+
+def _plain_jpeg(
+    pixels: bytes | npt.NDArray[np.uint8], image_px: int, max_pixels: int
+) -> Image.Image | None:
+    """Decodes a JPEG file that needs nothing but decoding; None where Pillow must look at it."""
+    if not isinstance(pixels, bytes) or pixels[:2] != _SOI or _EXIF in pixels:
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(pixels, strict=True)
+        is_reducible = min(height, width) >= REDUCIBLE * image_px
+        if colours not in _PLAIN or is_reducible or _fault_of_size((width, height), max_pixels):
+            return None
+        decoded = simplejpeg.decode_jpeg(pixels, _PLAIN[colours], strict=True)
+    except ValueError:
+        return None
+    return Image.fromarray(decoded if decoded.shape[2] == 3 else decoded[..., 0])
 
 
 def _checked(

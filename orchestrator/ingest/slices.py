@@ -5,16 +5,17 @@ rows and, last, a receipt that vouches for both: a slice whose receipt tells the
 What needs the rows of all slices (splits, copies) is made from the summaries and never touches a
 pixel. A worker does not wait for the disk: the receipt's digests tell whether it has the files.
 
-Runs in a WORKER. In memory: one slice.
+Runs in a WORKER. In memory: one row group.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +32,8 @@ from orchestrator.ingest.decoding import decode
 from orchestrator.ingest.listing import BAD, KEPT, Recipe, Slice
 from orchestrator.ingest.manifest import File, part_schema
 from orchestrator.ingest.perceptual_hash import perceptual_hashes
+
+T = TypeVar("T")
 
 ROW_GROUP_BYTES = 16 * 2**20  # what a reader holds at once; Ray Data's blocks come out alike
 
@@ -94,27 +97,52 @@ def stage(recipe: Recipe, piece: Slice, out: Folder, partial: Folder) -> Receipt
         ValueError: The adapter does not yield one result a row.
     """
     names = staged(piece)
-    wanted = [face for face in piece.faces if recipe.kind(face) == KEPT]
-    px = recipe.image_px
-    images = np.empty((len(wanted), px, px, 3), dtype=np.uint8)
-    num_kept = 0
-    reasons: list[str] = []  # of the wanted rows: "" = decoded
-    for decoded in _decoded(recipe, wanted):
-        if isinstance(decoded, Unreadable):
-            reasons.append(decoded.reason or "unreadable")
-            continue
-        images[num_kept] = decoded
-        num_kept += 1
-        reasons.append("")
-    images = images[:num_kept]
-    summary = _summary(recipe, piece, reasons, images)
-    file = None
-    if num_kept:
-        kept = summary.filter(pc.equal(summary["kind"], KEPT))
-        file = write_part(out, names.part, images, _columns(kept, recipe))
-    receipt = Receipt(file=file, summary=_write_summary(partial, names.summary, summary))
+    summaries: list[pa.Table] = []
+    file = _write_groups(out, names.part, _groups(recipe, piece, summaries))
+    summary = _write_summary(partial, names.summary, pa.concat_tables(summaries))
+    receipt = Receipt(file=file, summary=summary)
     partial.put_bytes(names.receipt, receipt.model_dump_json().encode(), durable=False)
     return receipt
+
+
+def _groups(recipe: Recipe, piece: Slice, summaries: list[pa.Table]) -> Iterator[pa.Table]:
+    """Decodes a slice, a row group of its file at a time, which holds until the next one is asked.
+
+    Args:
+        recipe: What a row's pixels depend on.
+        piece: The rows.
+        summaries: Takes what became of each row.
+    """
+    px = recipe.image_px
+    buffer = np.empty((_rows_of_group(px * px * 3), px, px, 3), dtype=np.uint8)
+    decoded = _decoded(recipe, [face for face in piece.faces if recipe.kind(face) == KEPT])
+    for at in range(0, len(piece.faces), len(buffer)):
+        faces = piece.faces[at : at + len(buffer)]
+        wanted = sum(recipe.kind(face) == KEPT for face in faces)
+        images, reasons = _filled(buffer, islice(decoded, wanted))
+        part = Slice(piece.index, piece.start + at, faces, piece.key, piece.digest)
+        summary = _summary(recipe, part, reasons, images)
+        summaries.append(summary)
+        if len(images):
+            kept = summary.filter(pc.equal(summary["kind"], KEPT))
+            yield _group_of(images, _columns(kept, recipe))
+    next(decoded, None)  # an adapter that has more to say than it was asked fails here
+
+
+def _filled(
+    buffer: npt.NDArray[np.uint8], decoded: Iterable[npt.NDArray[np.uint8] | Unreadable]
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Puts images into the buffer; returns its part that they fill, and each row's fault or ""."""
+    reasons: list[str] = []
+    num_kept = 0
+    for pixels in decoded:
+        if isinstance(pixels, Unreadable):
+            reasons.append(pixels.reason or "unreadable")
+            continue
+        buffer[num_kept] = pixels
+        num_kept += 1
+        reasons.append("")
+    return buffer[:num_kept], reasons
 
 
 def _write_summary(partial: Folder, name: str, summary: pa.Table) -> str:
@@ -136,36 +164,71 @@ def write_part(out: Folder, name: str, images: npt.NDArray[np.uint8], columns: p
         images: Shape (N, H, W, 3).
         columns: All other columns of these rows, in the order of the schema.
     """
+    size = _rows_of_group(int(np.prod(images.shape[1:])))
+    starts = range(0, len(images), size)
+    groups = (_group_of(images[at : at + size], columns.slice(at, size)) for at in starts)
+    file = _write_groups(out, name, groups)
+    assert file, "no image to write"
+    return file
+
+
+def _rows_of_group(width: int) -> int:
+    """Rows of a row group of images of so many bytes."""
+    return max(1, ROW_GROUP_BYTES // width)
+
+
+def _group_of(images: npt.NDArray[np.uint8], columns: pa.Table) -> pa.Table:
+    """A row group: the images, where they lie, and all other columns."""
     schema = part_schema(images.shape[1:])
-    width = schema.field("image").type.byte_width
     buffers = [None, pa.py_buffer(np.ascontiguousarray(images))]
+    width = schema.field("image").type.byte_width
     pixels = pa.FixedSizeBinaryArray.from_buffers(pa.binary(width), len(images), buffers)
-    table = pa.table([pixels, *columns.columns], schema=schema)
-    rows = max(1, ROW_GROUP_BYTES // width)
-    return write_parquet(table, out, name, row_group_size=rows, durable=False)
+    return pa.table([pixels, *columns.columns], schema=schema)
 
 
-def write_parquet(
-    table: pa.Table, out: Folder, name: str, *, row_group_size: int, durable: bool = True
-) -> File:
-    """Writes one file of the set; says what it must be."""
-    plain = [field for field in table.schema if field.name != "image"]
+def _write_groups(out: Folder, name: str, groups: Iterator[pa.Table]) -> File | None:
+    """Writes one file of images, each table a row group; None, and no file, where there is none."""
+    first = next(groups, None)
+    if first is None:
+        return None
 
     def write(path: Path) -> File:
-        pq.write_table(
-            table,
-            path,
-            compression="lz4",
-            row_group_size=row_group_size,
-            use_dictionary=[field.name for field in plain if field.type == pa.string()],
-            # Statistics of pixels would be two whole images a group.
-            write_statistics=[field.name for field in plain],
-            store_schema=False,  # no Arrow schema inside: see dataset.py
-        )
-        size, digest = path.stat().st_size, sha256_of(path)
-        return File(name=name, rows=table.num_rows, bytes=size, sha256=digest)
+        with pq.ParquetWriter(path, first.schema, **_form(first.schema)) as writer:
+            rows = 0
+            for group in chain([first], groups):
+                writer.write_table(group, row_group_size=group.num_rows)
+                rows += group.num_rows
+        return _written(path, name, rows)
 
-    return out.put(name, write, durable=durable)
+    return out.put(name, write, durable=False)
+
+
+def write_parquet(table: pa.Table, out: Folder, name: str, *, row_group_size: int) -> File:
+    """Writes one file of the set that is not of images; says what it must be."""
+
+    def write(path: Path) -> File:
+        pq.write_table(table, path, row_group_size=row_group_size, **_form(table.schema))
+        return _written(path, name, table.num_rows)
+
+    return out.put(name, write)
+
+
+def _form(schema: pa.Schema) -> dict[str, Any]:
+    """How columns are written."""
+    plain = [field for field in schema if field.name != "image"]
+    return {
+        # lz4 makes photographs a third smaller and takes longer than decoding the JPEG did;
+        # read as they are, they cost a sixth.
+        "compression": {name: "none" if name == "image" else "lz4" for name in schema.names},
+        "use_dictionary": [field.name for field in plain if field.type == pa.string()],
+        # Statistics of pixels would be two whole images a group.
+        "write_statistics": [field.name for field in plain],
+        "store_schema": False,  # no Arrow schema inside: see dataset.py
+    }
+
+
+def _written(path: Path, name: str, rows: int) -> File:
+    return File(name=name, rows=rows, bytes=path.stat().st_size, sha256=sha256_of(path))
 
 
 def _columns(kept: pa.Table, recipe: Recipe) -> pa.Table:
@@ -192,32 +255,40 @@ def _summary(
     recipe: Recipe, piece: Slice, reasons: Sequence[str], images: npt.NDArray[np.uint8]
 ) -> pa.Table:
     """Says of each row what became of it."""
-    next_reason, next_image = iter(reasons), iter(images)
-    next_look = iter(perceptual_hashes(images).tolist())
-    rows = []
-    for listed, face in enumerate(piece.faces, start=piece.start):
-        kind, reason, digest, look = recipe.kind(face), recipe.reason(face), None, None
-        if kind == KEPT:
-            reason = next(next_reason)
-            kind = BAD if reason else KEPT
-        if kind == KEPT:
-            digest, look = hashlib.sha256(next(next_image)).digest(), next(next_look)
-        rows.append(
-            {
-                "kind": kind,
-                "reason": _text(reason),
-                "slice": piece.index,
-                "listed": listed,
-                "source": _text(face.source),
-                "label": _text(face.label),
-                "group": _text(face.group) or (digest and f"sha256:{digest.hex()[:16]}") or "",
-                "frame": face.frame,
-                "split": face.split,
-                "digest": digest,
-                "look": look,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=SUMMARY)
+    faces = piece.faces
+    kinds = [recipe.kind(face) for face in faces]
+    of_wanted = iter(reasons)
+    whys = [
+        next(of_wanted) if kind == KEPT else recipe.reason(face)
+        for kind, face in zip(kinds, faces, strict=True)
+    ]
+    kinds = [BAD if kind == KEPT and why else kind for kind, why in zip(kinds, whys, strict=True)]
+    digests = _of_kept(kinds, [hashlib.sha256(image).digest() for image in images])
+    columns = {
+        "kind": kinds,
+        "reason": [_text(why) for why in whys],
+        "slice": [piece.index] * len(faces),
+        "listed": range(piece.start, piece.start + len(faces)),
+        "source": [_text(face.source) for face in faces],
+        "label": [_text(face.label) for face in faces],
+        "group": [_group(face, digest) for face, digest in zip(faces, digests, strict=True)],
+        "frame": [face.frame for face in faces],
+        "split": [face.split for face in faces],
+        "digest": digests,
+        "look": _of_kept(kinds, perceptual_hashes(images).tolist()),
+    }
+    return pa.table(columns, schema=SUMMARY)
+
+
+def _of_kept(kinds: Sequence[str], values: Iterable[T]) -> list[T | None]:
+    """Spreads what rows kept have over all rows."""
+    of_kept = iter(values)
+    return [next(of_kept) if kind == KEPT else None for kind in kinds]
+
+
+def _group(face: Face, digest: bytes | None) -> str:
+    """The face's own, or that of its pixels: copies without one belong together."""
+    return _text(face.group) or (f"sha256:{digest.hex()[:16]}" if digest else "")
 
 
 def _text(text: str) -> str:

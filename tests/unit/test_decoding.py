@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from datasets import Unreadable
+from orchestrator.ingest import decoding
 from orchestrator.ingest.decoding import decode
 
 MAX_PIXELS = 4_000_000
@@ -181,3 +182,51 @@ def test_damaged_files_never_raise(data):
         content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
     result = decoded(bytes(content))
     assert isinstance(result, Unreadable) or result.shape == (48, 48, 3)
+
+
+def by_pillow(monkeypatch, data):
+    with monkeypatch.context() as patched:
+        patched.setattr(decoding, "_plain_jpeg", lambda *_: None)
+        return decoded(data)
+
+
+def same(one, other):
+    if isinstance(one, Unreadable) or isinstance(other, Unreadable):
+        return one == other
+    return np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("subsampling", ["4:4:4", "4:2:2", "4:2:0"])
+@pytest.mark.parametrize("quality", [10, 75, 95])
+@pytest.mark.parametrize("size", [(48, 48), (57, 61), (33, 95)])
+def test_a_jpeg_file_is_decoded_to_the_bits_of_pillow(
+    monkeypatch, quality, subsampling, progressive, size
+):
+    picture = Image.fromarray(noise(*size)).filter(ImageFilter.GaussianBlur(2))
+    data = encoded(
+        picture, "JPEG", quality=quality, subsampling=subsampling, progressive=progressive
+    )
+    assert decoding._plain_jpeg(data, 48, MAX_PIXELS) is not None
+    assert same(decoded(data), by_pillow(monkeypatch, data))
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_jpeg_files_of_other_colours_are_decoded_to_the_bits_of_pillow(monkeypatch, mode):
+    data = encoded(Image.fromarray(noise(61, 57)).convert(mode), "JPEG")
+    assert same(decoded(data), by_pillow(monkeypatch, data))
+
+
+def test_a_jpeg_file_cut_anywhere_is_judged_as_pillow_does(monkeypatch):
+    data = encoded(Image.fromarray(noise(40, 40)), "JPEG", quality=20)
+    for length in range(len(data)):
+        assert same(decoded(data[:length]), by_pillow(monkeypatch, data[:length])), length
+
+
+@given(st.data())
+def test_a_jpeg_file_with_bytes_changed_is_judged_as_pillow_does(drawn):
+    data = bytearray(encoded(Image.fromarray(noise(40, 40)), "JPEG", quality=20))
+    for _ in range(drawn.draw(st.integers(1, 4))):
+        data[drawn.draw(st.integers(0, len(data) - 1))] = drawn.draw(st.integers(0, 255))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert same(decoded(bytes(data)), by_pillow(monkeypatch, bytes(data)))
