@@ -133,6 +133,8 @@ def measured(words: Sequence[str]) -> tuple[float, float, str]:
         stdout=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Else Ray's workers give way to whatever else the machine does, and the pool's do not.
+        env={**os.environ, "RAY_worker_niceness": "0"},
     )
     peak = Peak(command.pid)
     said = command.communicate()[0]

@@ -203,7 +203,7 @@ def _begun_lines(begun: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     if weights is not None:
         by_class = (f"{name} {weight:.3g}" for name, weight in zip(classes, weights, strict=True))
         lines.append(f"row weight  {', '.join(by_class)}")
-    return lines
+    return lines + [f"note        {note}" for note in begun["notes"]]
 
 
 def _last_epoch(experiment: Experiment, history: Sequence[Metrics]) -> int:

@@ -42,6 +42,7 @@ from orchestrator.ingest.manifest import (
     index_schema,
     part_schema,
 )
+from orchestrator.ingest.parquet_bounds import fault_of_size
 from orchestrator.ingest.splits import SPLITS
 
 __all__ = ["SPLITS", "PreparedDataset", "SplitIndex", "open_dataset", "read_split_index"]
@@ -50,7 +51,6 @@ AGAIN = "Delete the folder and write it again with `python -m orchestrator.prepa
 MAGIC = b"PAR1"
 MAX_FOOTER_BYTES = 64 * 2**20
 MAX_MANIFEST_BYTES = 64 * 2**20
-MAX_GROUP_BYTES = 64 * 2**20  # of a row group, unpacked: ours have 16 MiB
 
 
 @dataclass(frozen=True)
@@ -287,24 +287,23 @@ def _check_file(root: Folder, expected: pa.Schema, digests: bool, file: File) ->
             found = metadata.schema.to_arrow_schema()
         except (pa.ArrowException, OSError, UnicodeError) as error:
             raise DatasetError(f"{path}: must be a Parquet file; got {error!r}. {AGAIN}") from error
-    _check_schema(path, expected, found)
-    _check_row_groups(path, expected, metadata)
+        _check_schema(path, expected, found)
+        _check_bounds(path, opened, expected, metadata)
     if metadata.num_rows != file.rows:
         raise DatasetError(f"{path}: must have {file.rows} rows; got {metadata.num_rows}. {AGAIN}")
 
 
-def _check_row_groups(path: Folder, expected: pa.Schema, metadata: pq.FileMetaData) -> None:
-    """Bounds what a reader unpacks at once: a few bytes can stand for very many equal rows."""
+def _check_bounds(
+    path: Folder, opened: pa.NativeFile, expected: pa.Schema, metadata: pq.FileMetaData
+) -> None:
     pixels = expected.field(0).type
     width = pixels.byte_width if pa.types.is_fixed_size_binary(pixels) else 0
-    for number in range(metadata.num_row_groups):
-        group = metadata.row_group(number)
-        if group.num_rows > 1 and max(group.num_rows * width, group.total_byte_size) > (
-            MAX_GROUP_BYTES
-        ):
-            raise DatasetError(
-                f"{path}: a row group must have at most {MAX_GROUP_BYTES} bytes; got more. {AGAIN}"
-            )
+    try:
+        fault = fault_of_size(opened, metadata, width)
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise DatasetError(f"{path}: must be readable; got {error!r}. {AGAIN}") from error
+    if fault:
+        raise DatasetError(f"{path}: {fault}. {AGAIN}")
 
 
 def _check_digest(path: Folder, opened: pa.NativeFile, file: File) -> None:

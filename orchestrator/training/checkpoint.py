@@ -94,27 +94,38 @@ def keep_only(folder: Path) -> None:
             shutil.rmtree(other)
 
 
-def newest_valid(parent: Path, lineage: str) -> tuple[Path, CheckpointState] | None:
+def newest_valid(
+    parent: Path, lineage: str, passed_over: list[str] | None = None
+) -> tuple[Path, CheckpointState] | None:
     """The newest whole checkpoint of this lineage; damaged and foreign ones are passed over.
 
     So are those that cannot be read, but not if there is no other: what may well be whole must not
     be trained over from the start.
+
+    Args:
+        parent: folder of the checkpoints.
+        lineage: whose they must be.
+        passed_over: takes what is wrong with each that is newer than the one returned.
 
     Raises:
         StorageError: the storage does not let it be read.
         CheckpointError: something else does not.
     """
     unread: OSError | None = None
+    passed_over = [] if passed_over is None else passed_over
     for folder in sorted(parent.glob("epoch-*"), reverse=True):
         try:
             state = _checked_state(folder)
-        except CheckpointError:
+        except CheckpointError as error:
+            passed_over.append(str(error))
             continue
         except OSError as error:
             unread = unread or error
+            passed_over.append(str(_unreadable(folder, error)))
             continue
         if state.lineage == lineage:
             return folder, state
+        passed_over.append(f"{folder}: a checkpoint of another training; it is not used")
     if unread is not None:
         raise (storage_error(unread, parent) or _unreadable(parent, unread)) from unread
     return None

@@ -102,8 +102,8 @@ class _Lineage:
     counts: ParameterCounts
     flops_per_image: int
     history: list[Metrics]
-    unwritten: str
-    """Why the newest epoch of the lineage before could not be written; "" if it was."""
+    notes: tuple[str, ...]
+    """What a user should know: checkpoints passed over, a failed write of the lineage before."""
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -204,12 +204,13 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
     requested = experiment.precision
-    last, own, found, unwritten = Path(command["folder"]) / LAST, Finding(), None, ""
+    last, own, found = Path(command["folder"]) / LAST, Finding(), None
+    notes: list[str] = []
     try:
-        unwritten = _failed_write(held.writer)
+        notes += _failed_write(held.writer)
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
-        found = newest_valid(last, command["lineage"])
+        found = newest_valid(last, command["lineage"], notes)
         if found:  # `auto` is chosen once: this may be another machine
             requested = found[1].history[-1].get("precision", requested)
     except (OrchestratorError, models.ModelError, OSError) as error:
@@ -242,14 +243,14 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         counts=counts,
         flops_per_image=_flops_per_image(experiment, model, held),
         history=[],
-        unwritten=unwritten,
+        notes=tuple(notes),
     )
     if leader.epoch:
         _go_on(lineage, epoch_folder(last, leader.epoch))
     return lineage
 
 
-def _failed_write(writer: CheckpointWriter) -> str:
+def _failed_write(writer: CheckpointWriter) -> list[str]:
     """What went wrong with the newest write of the lineage before, whose own matter it is.
 
     Its trials have ended or were stopped, and what is lost is trained again should it go on.
@@ -260,9 +261,8 @@ def _failed_write(writer: CheckpointWriter) -> str:
     try:
         writer.wait()  # what is being written may be what the next goes on from
     except TrainingError as error:
-        LOG.error("the lineage before: %s", error)
-        return str(error)
-    return ""
+        return [f"of the training before in this slot: {error}"]
+    return []
 
 
 def _go_on(lineage: _Lineage, folder: Path) -> None:
@@ -309,7 +309,7 @@ def _begun(lineage: _Lineage) -> Answer:
         "precision": lineage.training.precision.name,
         "parameters": asdict(lineage.counts),
         "class_weights": weights_K if weights_K is None else weights_K.tolist(),
-        "unwritten": lineage.unwritten,
+        "notes": list(lineage.notes),
     }
 
 

@@ -189,7 +189,10 @@ def test_a_damaged_checkpoint_is_refused_and_the_last_good_one_is_used(damage, t
     damage(damaged)
     with pytest.raises(CheckpointError, match=r"epoch-0002.*must"):
         checkpoint.read_state(damaged)
-    assert checkpoint.newest_valid(tmp_path, "abc") == (good, state(1))
+    said = []
+    assert checkpoint.newest_valid(tmp_path, "abc", said) == (good, state(1))
+    assert len(said) == 1
+    assert "epoch-0002" in said[0]
 
 
 def test_any_flipped_bit_of_the_marker_is_noticed(tmp_path):
@@ -272,7 +275,9 @@ def test_a_checkpoint_of_another_lineage_is_passed_over(tmp_path):
     training = new_training()
     own = save(tmp_path, training, 1)
     save(tmp_path, training, 2, lineage="another")
-    assert checkpoint.newest_valid(tmp_path, "abc") == (own, state(1))
+    said = []
+    assert checkpoint.newest_valid(tmp_path, "abc", said) == (own, state(1))
+    assert said == [f"{tmp_path / 'epoch-0002'}: a checkpoint of another training; it is not used"]
     assert checkpoint.newest_valid(tmp_path, "a third") is None
 
 

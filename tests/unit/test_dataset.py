@@ -334,3 +334,27 @@ def test_a_protocol_that_is_a_path_is_refused(root):
 def test_a_manifest_whose_index_is_a_file_of_images_is_refused(root):
     rewrite_manifest(root, lambda m: m["index"].update(name="part-00000.parquet"))
     assert "index: must be rows.parquet" in refusal(root)
+
+
+def test_one_row_a_group_does_not_make_a_text_harmless(root):
+    table = pq.read_table(root / "rows.parquet")
+    long = pa.array(["x" * (70 * 2**20), *table["source"].to_pylist()[1:]])
+    changed = table.set_column(table.column_names.index("source"), "source", long)
+    replace_file(root, changed, name="rows.parquet", store_schema=False, compression="lz4", row_group_size=1)
+    assert "a row group must have at most" in refusal(root)
+
+
+def test_a_long_text_that_many_rows_share_is_refused(root):
+    table = pq.read_table(root / "rows.parquet")
+    many = pa.concat_tables([table] * 20)
+    shared = pa.array(["x" * 2**20] * many.num_rows).dictionary_encode()
+    changed = many.set_column(many.column_names.index("source"), "source", shared)
+    replace_file(root, changed, name="rows.parquet", store_schema=False, compression="lz4")
+    assert (root / "rows.parquet").stat().st_size < 2**20
+    assert "the texts of a row group must have at most" in refusal(root)
+
+
+def test_a_codec_that_packs_without_bound_is_refused(root):
+    table = pq.read_table(root / "rows.parquet")
+    replace_file(root, table, name="rows.parquet", store_schema=False, compression="zstd")
+    assert "must be compressed by UNCOMPRESSED, LZ4, LZ4_RAW, SNAPPY; got ZSTD" in refusal(root)

@@ -32,6 +32,7 @@ class Steady:
             "precision": "fp32",
             "parameters": {"trainable": 1234, "frozen": 56},
             "class_weights": class_weights,
+            "notes": [],
         }
 
     def begin(self) -> dict:

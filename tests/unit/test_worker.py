@@ -200,10 +200,10 @@ def test_the_next_lineage_goes_on_and_says_what_went_wrong_with_the_last_write(
     last_write_fails(held, tmp_path / "one")
     answer = begin(held, tmp_path / "two")
     assert answer["kind"] == "begun"
-    assert "one; got: " in answer["unwritten"]
+    assert "one; got: " in answer["notes"][0]
     assert "one; got: " in caplog.text
     assert epoch(held)["epoch"] == 1
-    assert begin(held, tmp_path / "three")["unwritten"] == ""
+    assert begin(held, tmp_path / "three")["notes"] == []
 
 
 def test_what_went_wrong_with_the_last_write_of_all_is_in_the_log_and_ends_the_run(
