@@ -7,7 +7,7 @@ leaves what that command leaves.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from orchestrator.config.reproduction import ReproduceConfig
 
@@ -34,12 +34,15 @@ class Step:
         command: which of ours.
         words: its arguments.
         needs: names of steps without which it cannot work; all of them come before it.
+        study: folder of the study that it leaves, of which other steps need the winner alone; ""
+            where it leaves none.
     """
 
     name: str
     command: str
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    study: str = ""
 
 
 def steps(config: ReproduceConfig) -> tuple[Step, ...]:
@@ -106,7 +109,8 @@ def _studies(config: ReproduceConfig) -> Iterator[Step]:
             f"study={kind}-{protocol}",
             "open_page=false",
         )
-        yield Step(f"ablate-{kind}-{protocol}", "ablate", words, ("prepare",))
+        name = f"{kind}-{protocol}"
+        yield Step(f"ablate-{name}", "ablate", words, ("prepare",), f"{config.out}/{name}")
 
 
 def _measures(config: ReproduceConfig) -> Iterator[Step]:
@@ -138,4 +142,4 @@ def _with_shared_words(step: Step, config: ReproduceConfig) -> Step:
         words.append(f"address={config.address}")
     if step.command in TRAINS and config.workers > 1:
         words.append(f"resources.workers={config.workers}")
-    return Step(step.name, step.command, tuple(words), step.needs)
+    return replace(step, words=tuple(words))

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,10 @@ from orchestrator import reproduce
 from orchestrator.config.command_line import run as command
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.reproduction import ReproduceConfig
+from orchestrator.config.storage import MARKER
 from orchestrator.reproduction_steps import Step, steps
+from orchestrator.tuning.ledger import LEDGER
+from tests.unit.fake_study import end, epoch, head, trial
 
 FULL = {"preset": "full", "source": "raw", "production": "faces"}
 ELSEWHERE = {"address": "10.0.0.1:6379", "workers": 4}
@@ -124,6 +128,66 @@ def test_a_failed_step_stops_only_what_needs_it(study, capsys):
     ends.clear()
     assert reproduce.main(given) == 0
     assert ran == ["a", "b", "report"]  # c was done; the report tells of what is new
+
+
+def test_a_study_that_lost_a_trial_stops_nothing_that_needs_only_its_winner(
+    study, monkeypatch, capsys
+):
+    given, ends, ran = study
+    first, *others = reproduce.steps(None)
+    monkeypatch.setattr(reproduce, "steps", lambda _: (replace(first, study="won"), *others))
+    monkeypatch.setattr(reproduce, "_has_winner", lambda folder: folder == Path("won"))
+    ends["a"] = 1
+    assert reproduce.main(given) == 1
+    assert ran == ["a", "b", "c", "report"]
+    said = capsys.readouterr().out
+    assert (
+        "not all done a: exit status 1: trials failed; what needs only its winner went on" in said
+    )
+    assert "not done " not in said
+    done = {name: record["done"] for name, record in recorded(given).items()}
+    assert done == {"a": False, "b": True, "c": True, "report": True}
+    ran.clear()
+    ends.clear()
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "report"], "the study may have another winner now"
+
+
+def test_wrong_input_leaves_no_winner(study, monkeypatch):
+    given, ends, ran = study
+    first, *others = reproduce.steps(None)
+    monkeypatch.setattr(reproduce, "steps", lambda _: (replace(first, study="won"), *others))
+    monkeypatch.setattr(reproduce, "_has_winner", lambda folder: True)
+    ends["a"] = 2
+    assert reproduce.main(given) == 1
+    assert ran == ["a", "c", "report"]
+
+
+def ledger(folder, records):
+    """A study's folder; the weights of every finished trial are there."""
+    place = folder / "lineages" / "won"
+    place.mkdir(parents=True)
+    (place / MARKER).write_text("{}")
+    placed = [r | {"checkpoint": "lineages/won"} if r["record"] == "end" else r for r in records]
+    (folder / LEDGER).write_text("".join(json.dumps(record) + "\n" for record in placed))
+    return folder
+
+
+def test_a_study_has_a_winner_once_all_its_trials_ended_and_one_finished(tmp_path):
+    one, two = (trial(0, "a"), epoch("a", 1, 0.5), end(0, 1)), trial(1, "b")
+    failed = end(1, 0, "failed", "not finite")
+    assert reproduce._has_winner(ledger(tmp_path / "some", [head(), *one, two, failed]))
+    assert not reproduce._has_winner(ledger(tmp_path / "open", [head(), *one, two]))
+    assert not reproduce._has_winner(ledger(tmp_path / "none", [head(), two, failed]))
+    assert not reproduce._has_winner(tmp_path / "nothing")
+
+
+def test_a_study_says_where_its_winner_is_and_only_a_study_does():
+    for step in steps(ReproduceConfig()):
+        assert bool(step.study) == (step.command == "ablate")
+        if step.study:
+            out, study = Path(step.study).parent, Path(step.study).name
+            assert {f"out={out}", f"study={study}"} <= set(step.words)
 
 
 def test_what_stands_on_a_step_that_was_run_anew_is_run_anew(study):
