@@ -11,13 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from models import build
 from orchestrator import reproduce
 from orchestrator.config.command_line import run as command
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import MARKER
 from orchestrator.reproduction_steps import Step, steps
+from orchestrator.training.checkpoint import MODEL, epoch_folder
+from orchestrator.training.saving import LAST
 from orchestrator.tuning.ledger import LEDGER
 from tests.unit.fake_study import end, epoch, head, trial
 
@@ -66,6 +70,39 @@ def test_the_full_study_has_both_protocols_and_the_weights_that_were_given():
         weights = "vgg_face.pth" if model == "main" else "imagenet"
         assert f"model.weights={weights}" in words
     assert "data.protocol=random" in by_name["ablate-paper-random"].words
+
+
+def test_the_small_baseline_begins_with_the_convolutions_of_the_main_that_was_trained(tmp_path):
+    """From random weights it stays on its plateau: see benchmarks/LOG.md."""
+    by_name = {step.name: step for step in steps(ReproduceConfig(out=str(tmp_path)))}
+    baseline, main = by_name["train-baseline-group"], by_name["train-main-group"]
+    assert main.name in baseline.needs
+    (weights,) = [w.partition("=")[2] for w in baseline.words if w.startswith("model.weights=")]
+    (epochs,) = [int(w.partition("=")[2]) for w in main.words if w.startswith("epochs=")]
+    last = epoch_folder(tmp_path / "main-group" / "checkpoints" / LAST, epochs)
+    assert Path(weights) == last / MODEL
+    last.mkdir(parents=True)
+    small = {"image_size": 48, "num_classes": 6, "width": 0.125}
+    trained, _ = build("main", **small)
+    save_file(trained.state_dict(), weights)
+    _, report = build("baseline", **small, weights=weights)
+    loaded = [row.layer for row in report.rows if row.action == "loaded"]
+    assert len(loaded) == 13
+    assert all(layer.startswith("trunk.") for layer in loaded)
+
+
+def test_the_small_study_diagnoses_each_kind_of_shift_by_itself_and_both():
+    diagnosed, drawn = [], []
+    for step in steps(ReproduceConfig()):
+        words = dict(word.split("=") for word in step.words if word.count("=") == 1)
+        if step.command == "diagnose":
+            diagnosed.append(words["production"])
+        if step.command == "prepare" and "options.domain" in words:
+            drawn.append((words["out"], words["options.domain"]))
+    assert {domain for _, domain in drawn} == {"production", "label_shift", "covariate_shift"}
+    assert diagnosed == [place for place, _ in drawn]
+    full = [s.name for s in steps(ReproduceConfig(**FULL)) if s.command == "diagnose"]
+    assert full == ["diagnose"]
 
 
 def test_the_full_study_without_its_paths_is_refused():
