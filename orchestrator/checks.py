@@ -1,7 +1,8 @@
 """What `doctor` thinks of what it found: one function a check, facts in, verdict out.
 
-PURE: no torch, no ray, nothing read and nothing started; `machine` gathers the facts. `FAIL` is
-what a command cannot work with, `warn` what costs time or safety, and both name the remedy.
+PURE: no torch, no ray, nothing read and nothing started; `machine` and `node_facts` gather the
+facts. `FAIL` is what a command cannot work with, `warn` what costs time or safety, and both name
+the remedy.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from packaging.utils import canonicalize_name
 from packaging.version import Version
 
 from orchestrator.machine import OUR_PACKAGES, AuthFacts, TorchFacts
+from orchestrator.node_facts import NodeFacts
 
 GIB = 2**30
 INSTALL = "Type: make install"
@@ -153,10 +155,10 @@ def check_memory(free_bytes: int) -> Check:
     return Check("memory", "ok", found)
 
 
-def check_disk(free_bytes: int) -> Check:
-    """Disk space for run folders."""
+def check_disk(free_bytes: int, folder: str) -> Check:
+    """Disk space for run folders, in the folder that is to hold them."""
     free_gib = free_bytes / GIB
-    found = f"{free_gib:.1f} GiB free at runs/"
+    found = f"{free_gib:.1f} GiB free at {_as_folder(folder)}"
     if free_gib < LEAST_DISK_GIB:
         return Check("disk", "FAIL", found, "Free space, or set out= to a larger disk")
     if free_gib < ENOUGH_DISK_GIB:
@@ -242,12 +244,69 @@ def check_ours(where: str, folders: Mapping[str, str]) -> Check:
     return Check(f"code in {where}", "ok", "datasets and models are ours")
 
 
-def check_storage(problem: str) -> Check:
+def check_storage(problem: str, folder: str) -> Check:
     """Whether run folders can be kept: files written, replaced in one step, and locked."""
+    where = _as_folder(folder)
     if problem:
         remedy = "Set out= to a local disk or an NFS mount where this works"
-        return Check("storage", "FAIL", f"runs/: {problem}", remedy)
-    return Check("storage", "ok", "runs/ can be written, files are replaced in one step and lock")
+        return Check("storage", "FAIL", f"{where}: {problem}", remedy)
+    found = f"{where} can be written, files are replaced in one step and lock"
+    return Check("storage", "ok", found)
+
+
+def check_node(node: NodeFacts) -> Check:
+    """What a node of a joined cluster has, and whether Ray counts the GPUs that are there."""
+    name, listed = f"node {node.address}", node.seen.listed_gpus
+    kinds = f" ({_few(sorted(set(listed)))})" if listed else ""
+    free_gib = node.seen.free_memory_bytes / GIB
+    found = (
+        f"{node.cpus} CPUs, {node.gpus} GPUs{kinds}, {free_gib:.1f} GiB free, object store "
+        f"{node.object_store_bytes / GIB:.1f} GiB"
+    )
+    if len(listed) > node.gpus:
+        remedy = f"Start its Ray with --num-gpus={len(listed)}, and no CUDA_VISIBLE_DEVICES"
+        return Check(name, "warn", f"{found}; its driver lists {len(listed)} GPUs", remedy)
+    if len(listed) < node.gpus:
+        remedy = "Look at nvidia-smi there: without a driver nothing trains on them"
+        return Check(name, "warn", f"{found}; its driver lists {len(listed)} GPUs", remedy)
+    if free_gib < LEAST_MEMORY_GIB:
+        remedy = f"Free memory there: one slot needs about {ENOUGH_MEMORY_GIB:g} GiB"
+        return Check(name, "warn", found, remedy)
+    return Check(name, "ok", found)
+
+
+def check_dashboard(url: str, problem: str) -> Check:
+    """Whether the dashboard of a joined cluster answers, which jobs and the Leaderboard need.
+
+    Args:
+        url: Where Ray says that it is; "" where the cluster has none.
+        problem: Why it does not answer; "" where it does.
+    """
+    if not url:
+        remedy = "Start the head of the cluster without --include-dashboard=false"
+        return Check("dashboard", "warn", "this cluster has none", remedy)
+    if "token" in problem:
+        remedy = "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN to the cluster's token"
+        return Check("dashboard", "warn", f"{url} {problem}", remedy)
+    if problem:
+        remedy = (
+            "Not on its head? Type: ray dashboard cluster.yaml, or ssh -L 8265:127.0.0.1:8265 HEAD"
+        )
+        return Check("dashboard", "warn", f"{url} {problem}", remedy)
+    return Check("dashboard", "ok", f"{url} answers")
+
+
+def check_private_dashboard(can_serve: bool) -> Check:
+    """What `ablate` would do where it starts a Ray of its own, as this command did without one."""
+    if not can_serve:
+        remedy = f"Type: .venv/bin/python -m pip install 'ray[default]', or {INSTALL}"
+        return Check("dashboard", "warn", "packages of Ray's dashboard are missing", remedy)
+    found = "not started here; ablate serves one on 127.0.0.1, with token and Leaderboard"
+    return Check("dashboard", "ok", found)
+
+
+def _as_folder(folder: str) -> str:
+    return folder.rstrip("/") + "/"
 
 
 def _few(items: Sequence[str], limit: int = 4) -> str:

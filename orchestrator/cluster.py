@@ -1,9 +1,9 @@
 """Ray for a command: the cluster it was started in, the one it names, or a private one.
 
 A private Ray lives in a temporary folder of its own, asks for a token on every port, serves its
-dashboard on the loopback address only, and ends with the command. A bare `ray.init()` would do otherwise: it joins
-whatever cluster it finds on the machine. Worker processes import `models`, `datasets` and
-`orchestrator` from this repository wherever the command was typed.
+dashboard on the loopback address only, and ends with the command. A bare `ray.init()` would do
+otherwise: it joins whatever cluster it finds on the machine. Worker processes import `models`,
+`datasets` and `orchestrator` from this repository wherever the command was typed.
 
 DRIVER. Imports ray when a command connects, not before: `--help` and mistakes stay fast.
 """
@@ -199,7 +199,11 @@ def _start(
     log_to_driver: bool,
     proxy_server_url: str | None,
 ) -> None:
-    """Starts a private Ray."""
+    """Starts a private Ray.
+
+    Its raylet and GCS listen on the machine's own address, behind the token: `ray.init` turns
+    `_node_ip_address="127.0.0.1"` back into that address (2.60, `resolve_ip_for_localhost`).
+    """
     import ray
 
     options: dict[str, Any] = {"proxy_server_url": proxy_server_url} if proxy_server_url else {}

@@ -1,7 +1,7 @@
 """The command `doctor`: check this machine and Ray, and say what to mend.
 
 One line a check, printed as it is known: a verdict, what was found, and the remedy. `machine`
-finds, `checks` judges. DRIVER.
+and `node_facts` find, `checks` judges. DRIVER.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from dataclasses import asdict
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
-from orchestrator import checks, machine
+from orchestrator import checks, machine, node_facts
 from orchestrator.checks import Check
-from orchestrator.cluster import ROOT, connect, is_private, nodes
+from orchestrator.cluster import ROOT, Cluster, connect, is_private
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import DoctorConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
@@ -25,16 +25,19 @@ from orchestrator.tuning.capacity import this_machine
 
 COMMAND = "python -m orchestrator.doctor"
 DESCRIPTION = "Checks this machine and Ray: versions, processors, storage, safety, our own code."
-EXAMPLES = (COMMAND, f"{COMMAND} format=json address=local")
-RUNS = Path("runs")
+EXAMPLES = (COMMAND, f"{COMMAND} --json address=local", f"{COMMAND} out=/shared/runs")
+WORKERS = "Ray's workers"
+JSON = "--json"
+"""The usual word for `format=json`; a field of that name would hide a method of pydantic's."""
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns 0 unless a check failed."""
-    config = parse(DoctorConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    words = ["format=json" if word == JSON else word for word in argv]
+    config = parse(DoctorConfig, words, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
     is_private(config.address)  # refuses what is no address before anything is tried
     done = []
-    for check in examine(config.address):
+    for check in examine(config.address, Path(config.out)):
         done.append(check)
         if config.format == "text":
             print(_line(check), flush=True)
@@ -47,11 +50,12 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def examine(address: str = "auto") -> Iterator[Check]:
+def examine(address: str, runs: Path) -> Iterator[Check]:
     """All checks, quick ones first.
 
     Args:
         address: Ray cluster whose workers are asked, as in `cluster.connect`.
+        runs: Folder that is to hold runs; need not exist yet.
 
     Raises:
         ConfigError: No Ray cluster answers at the address.
@@ -60,7 +64,7 @@ def examine(address: str = "auto") -> Iterator[Check]:
     yield from _check_packages()
     yield checks.check_ours("this process", machine.our_folders())
     yield from _check_hardware()
-    yield from _check_folders()
+    yield from _check_folders(runs)
     yield from _check_ray(address)
     yield checks.check_auth(machine.read_auth(mode))  # after a private Ray has made its token
 
@@ -84,23 +88,18 @@ def _check_hardware() -> Iterator[Check]:
     yield checks.check_shared_memory(machine.free_shared_memory_bytes(), memory)
 
 
-def _check_folders() -> Iterator[Check]:
-    yield checks.check_disk(machine.free_disk_bytes(RUNS))
+def _check_folders(runs: Path) -> Iterator[Check]:
+    yield checks.check_disk(machine.free_disk_bytes(runs), str(runs))
     yield checks.check_spilling(machine.used_share_of_temporary_disk())
-    yield checks.check_storage(machine.storage_problem(RUNS))
+    yield checks.check_storage(machine.storage_problem(runs), str(runs))
 
 
 def _check_ray(address: str) -> Iterator[Check]:
     """Starts or joins Ray, and asks a worker of each node where it finds our code."""
     try:
         with connect(address, dashboard=False) as cluster:
-            import ray
-
-            has = nodes()
-            size = f"{sum(node.cpus for node in has)} CPUs, {sum(node.gpus for node in has)} GPUs"
-            came = "started here" if cluster.started else f"joined, nodes: {len(has)}"
-            yield Check("Ray", "ok", f"{ray.__version__} {came}, {size}")
-            yield _check_workers()
+            yield from _check_nodes(cluster)
+            yield _check_dashboard(cluster)
     except ConfigError:
         raise
     except (ImportError, OrchestratorError) as error:
@@ -108,17 +107,31 @@ def _check_ray(address: str) -> Iterator[Check]:
         yield Check("Ray", "FAIL", "did not start", remedy)
 
 
-def _check_workers() -> Check:
+def _check_nodes(cluster: Cluster) -> Iterator[Check]:
+    import ray
     from ray.exceptions import RayError
 
-    where = "Ray's workers"
     try:
-        answers = machine.ask_workers()
+        nodes = node_facts.ask_nodes()
     except RayError as error:
         found = f"no answer: {' '.join(str(error).split())[-300:]}"
-        return Check(f"code in {where}", "FAIL", found, "Type: unset PYTHONPATH, and try again")
-    verdicts = [checks.check_ours(where, folders) for folders in answers]
-    return next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
+        remedy = "Type: unset PYTHONPATH, and try again"
+        yield Check(f"code in {WORKERS}", "FAIL", found, remedy)
+        return
+    size = f"{sum(node.cpus for node in nodes)} CPUs, {sum(node.gpus for node in nodes)} GPUs"
+    came = "started here" if cluster.started else f"joined, nodes: {len(nodes)}"
+    yield Check("Ray", "ok", f"{ray.__version__} {came}, {size}")
+    verdicts = [checks.check_ours(WORKERS, node.seen.folders) for node in nodes]
+    yield next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
+    if not cluster.started:  # a Ray of this machine has what the lines above say
+        yield from map(checks.check_node, nodes)
+
+
+def _check_dashboard(cluster: Cluster) -> Check:
+    if cluster.started:
+        return checks.check_private_dashboard(node_facts.can_serve_dashboard())
+    url = cluster.dashboard_url
+    return checks.check_dashboard(url, node_facts.dashboard_problem(url) if url else "")
 
 
 def _line(check: Check) -> str:

@@ -1,6 +1,6 @@
-"""What `doctor` finds on this machine and in Ray: facts without a verdict.
+"""What `doctor` finds on a machine: facts without a verdict.
 
-DRIVER, but for `our_folders`, which also runs in a WORKER. Imports neither torch nor ray before
+DRIVER; `node_facts` asks for some of them in a WORKER of each node too. Imports neither torch nor ray before
 it asks them: a broken one must end as a line of the report, not as the end of it.
 """
 
@@ -28,7 +28,6 @@ from packaging.utils import canonicalize_name
 
 OUR_PACKAGES = ("datasets", "models", "orchestrator", "search_spaces")
 PROBE_TIMEOUT_S = 300.0  # importing torch from a cold disk
-WORKER_TIMEOUT_S = 180.0
 REPLACEMENTS = 50
 CGROUP = Path("/sys/fs/cgroup")
 
@@ -233,27 +232,6 @@ def _folder_of(package: str) -> str:
     except ImportError:
         return ""
     return str(Path(file).parent).replace(str(Path.home()), "~", 1) if file else ""
-
-
-def ask_workers() -> list[dict[str, str]]:
-    """`our_folders` of a worker on each living node of the cluster that is connected.
-
-    Raises:
-        ray.exceptions.RayError: A worker could not import us, or did not answer in time.
-    """
-    import ray
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-
-    # No CPU is asked for: a busy cluster answers too.
-    task = ray.remote(num_cpus=0, max_retries=0)(our_folders)
-    nodes = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-    answers = [
-        task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)
-        ).remote()
-        for node in nodes
-    ]
-    return list(ray.get(answers, timeout=WORKER_TIMEOUT_S))
 
 
 def storage_problem(folder: Path, replace: Callable[[Path, Path], None] = os.replace) -> str:

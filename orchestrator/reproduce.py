@@ -6,7 +6,8 @@ Each step is one of our commands and keeps its own state, so that a killed one g
 was. `steps/<name>.json` says of each with which command it ended how: the same command again runs
 only what is not done, or what stands on a step that had to be run anew: before a step is run,
 the records of all that stands on it say that they are not done, whatever happens then. A step that fails does
-not stop those that do without it, and the report is written from what there is. DRIVER.
+not stop those that do without it, nor does a study of which some trials failed stop those that
+need its winner alone; the report is written from what there is. DRIVER.
 """
 
 from __future__ import annotations
@@ -18,15 +19,20 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from orchestrator.checkpoint_choice import choose
 from orchestrator.config.command_line import INTERRUPTED, parse, run
+from orchestrator.config.errors import OrchestratorError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
 from orchestrator.reproduction_steps import Step, steps
 from orchestrator.results.printable import duration
 from orchestrator.results.report_sources import STEPS
+from orchestrator.results.study_fold import fold
+from orchestrator.tuning.ledger import LEDGER, read_records
 
 COMMAND = "python -m orchestrator.reproduce"
 DESCRIPTION = (
@@ -44,6 +50,19 @@ VERSION = 1
 LAST = "report"
 """The step that is run whatever failed before it."""
 FAILED = 1
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """Why a step is not done.
+
+    Attributes:
+        reason: as it is shown.
+        has_winner: whether it left a study's winner all the same, which is all that others need.
+    """
+
+    reason: str
+    has_winner: bool = False
 
 
 def main(argv: Sequence[str]) -> int:
@@ -65,12 +84,12 @@ def main(argv: Sequence[str]) -> int:
 def _reproduce(listed: Sequence[Step], folder: Path) -> int:
     """Runs what is not done; the exit status is 0 when all of it is."""
     ran: set[str] = set()
-    failed: dict[str, str] = {}
+    failed: dict[str, _Failure] = {}
     for number, step in enumerate(listed, start=1):
         place = f"[{number}/{len(listed)}] {step.name}"
-        lost = [name for name in step.needs if name in failed]
+        lost = [name for name in step.needs if name in failed and not failed[name].has_winner]
         if lost:
-            failed[step.name] = f"needs {', '.join(lost)}"
+            failed[step.name] = _Failure(f"needs {', '.join(lost)}")
             print(f"{place}: not run, needs {', '.join(lost)}\n", flush=True)
             continue
         # The report tells of all the others.
@@ -84,8 +103,25 @@ def _reproduce(listed: Sequence[Step], folder: Path) -> int:
         if status == INTERRUPTED:
             raise KeyboardInterrupt
         if status:
-            failed[step.name] = f"exit status {status}"
+            failed[step.name] = _failure(step, status)
     return _closing(listed, failed, folder)
+
+
+def _failure(step: Step, status: int) -> _Failure:
+    if status == FAILED and step.study and _has_winner(Path(step.study)):
+        words = f"exit status {status}: trials failed; what needs only its winner went on"
+        return _Failure(words, has_winner=True)
+    return _Failure(f"exit status {status}")
+
+
+def _has_winner(study: Path) -> bool:
+    """Whether all trials of a study have ended and one that finished, with its weights, leads."""
+    try:
+        choose(str(study))
+        view = fold(read_records(study / LEDGER))
+    except (OrchestratorError, OSError):
+        return False
+    return not view.count("queued") + view.count("running")
 
 
 def _standing_on(step: Step, listed: Sequence[Step]) -> list[Step]:
@@ -158,13 +194,14 @@ def _shown(step: Step) -> str:
     return shlex.join(["python", "-m", f"orchestrator.{step.command}", *step.words])
 
 
-def _closing(listed: Sequence[Step], failed: Mapping[str, str], folder: Path) -> int:
+def _closing(listed: Sequence[Step], failed: Mapping[str, _Failure], folder: Path) -> int:
     report = folder.parent / "report" / "report.html"
     print()
     if not failed:
         print(f"all {len(listed)} steps are done")
-    for name, reason in failed.items():
-        print(f"not done     {name}: {reason}")
+    for name, failure in failed.items():
+        verdict = "not all done" if failure.has_winner else "not done"
+        print(f"{verdict:<12} {name}: {failure.reason}")
     if failed:
         print("             mend what the output above says, and type the same command again")
     if report.is_file():

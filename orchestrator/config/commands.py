@@ -209,6 +209,11 @@ class DoctorConfig(Section):
     """Check this machine and print what to mend."""
 
     format: Annotated[
-        Literal["text", "json"], Field(description="lines to read, or one JSON object")
+        Literal["text", "json"],
+        Field(description="text = lines to read, json = one JSON object; --json means the latter"),
     ] = "text"
+    out: Annotated[
+        LocalPath,
+        Field(description="folder that is to hold runs: its disk and storage are checked"),
+    ] = "runs"
     address: Address = "auto"

@@ -4,16 +4,22 @@ The dashboard sends every request, with the user's token, to the port that it wa
 start. So that nobody else can take that port when the server dies, this process keeps it: a
 second socket, bound and never listening. Connections are refused at once then, which the
 dashboard takes for "answer yourself". A server that dies is replaced once.
+
+One that hangs is worse: the system goes on accepting connections for it, and the dashboard waits
+30 s on each. So this process asks it for something every few seconds, over loopback, and kills a
+server that has been silent for too long; what follows is what follows a death.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +28,12 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 REPLACEMENTS: Final = 1
 """One that dies again has a reason to."""
 END_TIMEOUT_S: Final = 5.0
+LOOK_EVERY_S: Final = 2.0
+ANSWER_TIMEOUT_S: Final = 2.0
+START_LIMIT_S: Final = 60.0
+"""Until the first answer: its imports wait for a cold disk, and for the training."""
+SILENCE_LIMIT_S: Final = 10.0
+"""Since the last answer, several looks: a busy machine alone is no reason."""
 
 
 class ServerProcess:
@@ -70,15 +82,27 @@ class ServerProcess:
         self._kept.close()
 
     def _watch(self) -> None:
-        for _ in range(REPLACEMENTS):
-            self._process.wait()
+        for replacements_left in range(REPLACEMENTS, -1, -1):
+            self._stay_until_gone()
             with self._changing:
-                if self._ended.is_set():
-                    return
+                if self._ended.is_set() or not replacements_left:
+                    return  # the dashboard goes on without the tab
                 try:
                     self._process = self._start(())
                 except OSError:
-                    return  # the dashboard goes on without the tab
+                    return
+
+    def _stay_until_gone(self) -> None:
+        """Return once the server has died, or has been killed for its silence, or at the end."""
+        heard_s, has_answered = time.monotonic(), False
+        while not self._ended.wait(LOOK_EVERY_S) and self._process.poll() is None:
+            if _answers(self._port):
+                heard_s, has_answered = time.monotonic(), True
+                continue
+            limit_s = SILENCE_LIMIT_S if has_answered else START_LIMIT_S
+            if time.monotonic() - heard_s > limit_s:
+                self._process.kill()  # also one that is stopped
+                self._process.wait()
 
     def _start(self, tickets: tuple[str, ...]) -> subprocess.Popen[str]:
         """What the process needs to know goes over a pipe, where nobody else reads."""
@@ -105,6 +129,19 @@ class ServerProcess:
         process.stdin.write(json.dumps(orders) + "\n")
         process.stdin.flush()
         return process
+
+
+def _answers(port: int) -> bool:
+    """Whether a server says anything at all, such as that there is no such page."""
+    asked = http.client.HTTPConnection(LOOPBACK, port, timeout=ANSWER_TIMEOUT_S)
+    try:
+        asked.request("HEAD", "/alive")
+        asked.getresponse()
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        asked.close()
+    return True
 
 
 def _bound(port: int) -> socket.socket:

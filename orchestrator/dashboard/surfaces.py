@@ -8,9 +8,11 @@ gauges. Nothing of it can hold up or end a study: what fails is left alone from 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +28,10 @@ from orchestrator.results.printable import without_home
 from orchestrator.results.study_view import StudyView
 from orchestrator.tuning.ledger import LEDGER
 
-LOOK_EVERY_S: Final = 5.0
+LOOK_EVERY_S: Final = 2.0
+"""What is new is on Ray's pages within 5 s: this, the work of it, and the page's own reading."""
+REFRESH_EVERY_S: Final = 5.0
+"""Where nothing is new: utilisation falls with time, and a job may not have been RUNNING yet."""
 LOG_ROWS: Final = 200
 NO_BREAK_SPACE: Final = "\u00a0"
 JOB_CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -80,12 +85,15 @@ def status_message(view: StudyView) -> str:
 
 
 def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> None:
-    """Show the study every few seconds; each surface knows itself whether anything is new to it."""
+    """Show what is new soon, and the rest now and then: a look that finds nothing costs a `stat`."""
     study = WatchedStudy(folder, GrowingLedger(folder / LEDGER))
+    shown_s = -math.inf
     while True:
         is_last = ended.is_set()  # asked before the look: the last record is looked at too
-        study.look()
-        if study.view is not None and study.view.trials:
+        is_new = study.look()
+        is_due = is_new or is_last or time.monotonic() - shown_s >= REFRESH_EVERY_S
+        if is_due and study.view is not None and study.view.trials:
+            shown_s = time.monotonic()
             for surface in list(surfaces):
                 _show(surface, study, surfaces)
         if is_last or study.problem:

@@ -21,7 +21,7 @@ def report(tmp_path_factory):
     (rival / "datasets" / "__init__.py").write_text("")
     kept = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
     run = subprocess.run(
-        [sys.executable, "-m", "orchestrator.doctor", "format=json", "address=local"],
+        [sys.executable, "-m", "orchestrator.doctor", "--json", "address=local"],
         cwd=ROOT,
         env=kept | {"PYTHONPATH": str(rival)},
         capture_output=True,

@@ -4,13 +4,16 @@ import pytest
 import ray
 
 from orchestrator.checks import check_ours
-from orchestrator.machine import ask_workers, our_folders
+from orchestrator.machine import our_folders
+from orchestrator.node_facts import ask_nodes
 
 pytestmark = pytest.mark.ray
 
 
 def test_workers_import_the_folders_that_the_driver_imports(local_ray):
-    assert ask_workers() == [our_folders()]
+    (node,) = ask_nodes()
+    assert node.seen.folders == our_folders()
+    assert node.object_store_bytes > 0
     assert check_ours("Ray's workers", our_folders()).verdict == "ok"
 
 

@@ -5,6 +5,7 @@ import pytest
 from orchestrator import checks
 from orchestrator.checks import GIB
 from orchestrator.machine import AuthFacts, TorchFacts
+from orchestrator.node_facts import NodeFacts, Surroundings
 
 PAIR = TorchFacts(
     version="2.14.1",
@@ -137,9 +138,9 @@ def test_memory_for_a_slot_is_wanted():
 
 
 def test_disk_for_checkpoints_is_wanted():
-    assert_ok(checks.check_disk(50 * GIB), "50.0 GiB free at runs/")
-    assert_warns(checks.check_disk(5 * GIB), "5.0 GiB", "0.6 GB")
-    assert_fails(checks.check_disk(GIB // 2), "0.5 GiB", "out=")
+    assert_ok(checks.check_disk(50 * GIB, "runs"), "50.0 GiB free at runs/")
+    assert_warns(checks.check_disk(5 * GIB, "runs"), "5.0 GiB", "0.6 GB")
+    assert_fails(checks.check_disk(GIB // 2, "runs"), "0.5 GiB", "out=")
 
 
 def test_a_disk_too_full_for_ray_fails():
@@ -212,5 +213,41 @@ def test_without_orchestrator_nothing_counts_as_ours():
 
 
 def test_storage_fails_with_its_problem():
-    assert_ok(checks.check_storage(""))
-    assert_fails(checks.check_storage("cannot be written"), "runs/: cannot be written", "out=")
+    assert_ok(checks.check_storage("", "runs"))
+    check = checks.check_storage("cannot be written", "/shared/runs/")
+    assert_fails(check, "/shared/runs/: cannot be written", "out=")
+
+
+def node(listed=(), gpus=0, free_gib=8.0):
+    seen = Surroundings(HERE, tuple(listed), int(free_gib * GIB))
+    return NodeFacts("10.0.0.2", 8, gpus, 2 * GIB, seen)
+
+
+def test_a_node_says_what_it_has():
+    check = checks.check_node(node(["NVIDIA H200, 575.1"], gpus=1))
+    assert_ok(check, "8 CPUs, 1 GPUs (NVIDIA H200, 575.1), 8.0 GiB free, object store 2.0 GiB")
+    assert check.name == "node 10.0.0.2"
+
+
+def test_a_node_whose_ray_counts_other_gpus_than_its_driver_is_found():
+    unused = checks.check_node(node(["NVIDIA H200, 575.1"] * 2, gpus=1))
+    assert_warns(unused, "its driver lists 2 GPUs", "--num-gpus=2")
+    assert_warns(checks.check_node(node(gpus=1)), "its driver lists 0 GPUs", "nvidia-smi")
+
+
+def test_a_node_without_memory_for_a_slot_is_found():
+    assert_warns(checks.check_node(node(free_gib=1.0)), "1.0 GiB free", "4 GiB")
+
+
+def test_the_dashboard_of_a_cluster_answers_or_there_is_a_remedy():
+    url = "http://10.0.0.1:8265"
+    assert_ok(checks.check_dashboard(url, ""), f"{url} answers")
+    assert_warns(checks.check_dashboard("", ""), "has none", "--include-dashboard")
+    assert_warns(checks.check_dashboard(url, "does not answer (refused)"), "refused", "ssh -L")
+    closed = checks.check_dashboard(url, "answers 401 (Ray's token is needed)")
+    assert_warns(closed, "401", "RAY_AUTH_TOKEN")
+
+
+def test_where_rays_dashboard_cannot_be_served_its_packages_are_the_remedy():
+    assert_ok(checks.check_private_dashboard(True), "127.0.0.1")
+    assert_warns(checks.check_private_dashboard(False), "missing", "ray[default]")

@@ -1,12 +1,17 @@
 """The command `doctor`: lines or JSON, and an exit status that scripts can rely on."""
 
 import json
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from orchestrator import doctor
-from orchestrator.checks import Check
+from orchestrator import doctor, machine, node_facts
+from orchestrator.checks import GIB, Check
+from orchestrator.cluster import Cluster
 from orchestrator.config.errors import ConfigError
+from orchestrator.node_facts import NodeFacts, Surroundings
 
 FINE = Check("memory", "ok", "14.0 GiB free")
 SLOW = Check("disk", "warn", "5.0 GiB free at runs/", "Free space")
@@ -18,7 +23,7 @@ def found(monkeypatch):
     """Sets what `examine` finds."""
 
     def set_found(*checks):
-        monkeypatch.setattr(doctor, "examine", lambda address: iter(checks))
+        monkeypatch.setattr(doctor, "examine", lambda address, runs: iter(checks))
 
     return set_found
 
@@ -44,9 +49,10 @@ def test_each_line_has_verdict_finding_and_remedy(found, capsys):
     assert broken.endswith("no pair. Type: make install")
 
 
-def test_json_is_one_object_and_nothing_else(found, capsys):
+@pytest.mark.parametrize("word", ["format=json", "--json"])
+def test_json_is_one_object_and_nothing_else(found, capsys, word):
     found(FINE, BROKEN)
-    assert doctor.main(["format=json"]) == 1
+    assert doctor.main([word]) == 1
     document = json.loads(capsys.readouterr().out)
     assert document["ok"] is False
     assert document["checks"][1] == {
@@ -58,6 +64,48 @@ def test_json_is_one_object_and_nothing_else(found, capsys):
 
 
 def test_what_is_no_address_is_refused_before_anything_is_checked(monkeypatch):
-    monkeypatch.setattr(doctor, "examine", lambda address: pytest.fail("was asked"))
+    monkeypatch.setattr(doctor, "examine", lambda address, runs: pytest.fail("was asked"))
     with pytest.raises(ConfigError, match="must be auto, local or the host:port"):
         doctor.main(["address=somewhere"])
+
+
+def test_the_folder_that_is_checked_is_the_one_that_is_named(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(doctor, "examine", lambda address, runs: iter(asked.append(runs) or ()))
+    assert doctor.main([f"out={tmp_path}"]) == 0
+    assert doctor.main([]) == 0
+    assert asked == [tmp_path, Path("runs")]
+    disk, _, storage = doctor._check_folders(tmp_path)
+    assert f"free at {tmp_path}/" in disk.found
+    assert storage.found.startswith(f"{tmp_path}/ ")
+
+
+NODE = NodeFacts("10.0.0.2", 8, 0, GIB, Surroundings(machine.our_folders(), (), 8 * GIB))
+
+
+def lines(monkeypatch, cluster, nodes):
+    """What is said of a Ray without starting one."""
+    monkeypatch.setattr(doctor, "connect", lambda *_, **__: nullcontext(cluster))
+    monkeypatch.setattr(node_facts, "ask_nodes", lambda: nodes)
+    monkeypatch.setattr(node_facts, "dashboard_problem", lambda url: "")
+    return {check.name: check for check in doctor._check_ray("10.0.0.1:6379")}
+
+
+def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(monkeypatch):
+    joined = Cluster(False, "10.0.0.1:6379", "http://10.0.0.1:8265", "")
+    said = lines(monkeypatch, joined, (NODE, replace(NODE, address="10.0.0.3")))
+    assert list(said) == [
+        "Ray",
+        "code in Ray's workers",
+        "node 10.0.0.2",
+        "node 10.0.0.3",
+        "dashboard",
+    ]
+    assert "joined, nodes: 2, 16 CPUs, 0 GPUs" in said["Ray"].found
+    assert said["dashboard"].found == "http://10.0.0.1:8265 answers"
+
+
+def test_of_a_private_ray_it_says_what_ablate_would_do(monkeypatch):
+    said = lines(monkeypatch, Cluster(True, "127.0.0.1:6379", "", ""), (NODE,))
+    assert list(said) == ["Ray", "code in Ray's workers", "dashboard"]
+    assert "ablate serves one" in said["dashboard"].found

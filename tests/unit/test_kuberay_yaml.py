@@ -6,6 +6,7 @@ there are, of which type, and which must be. A field that is not in it may exist
 """
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -125,13 +126,26 @@ def test_the_check_finds_what_is_wrong(written):
 
 
 def test_the_job_runs_a_command_that_ablate_takes(written):
-    place, _, command = written["spec"]["entrypoint"].partition(" && ")
-    assert place == "cd /fer"
-    words = command.removeprefix("python -m orchestrator.ablate ").split()
+    python, option, module, *words = shlex.split(written["spec"]["entrypoint"])
+    assert (python, option, module) == ("python", "-m", "orchestrator.ablate")
     config = parse(AblateConfig, words, command="", description="", examples=())
     assert config.out == "/mnt/fer/runs"
     (workers,) = written["spec"]["rayClusterSpec"]["workerGroupSpecs"]
     assert config.resources.slots == workers["maxReplicas"]
+
+
+def test_the_job_is_one_command_also_where_a_shell_reads_it_unquoted(written):
+    """As KubeRay's submitter does: what follows an operator would not be part of the job."""
+    entrypoint = written["spec"]["entrypoint"]
+    assert not re.search(r"[;&|<>()`$\n]", entrypoint), "nothing ends a command or begins another"
+    assert shlex.split(entrypoint) == entrypoint.split(), "no quotes, which the shell would take"
+
+
+def test_the_image_lets_every_process_import_the_code(cluster):
+    lines = (ROOT / "deploy" / "Dockerfile").read_text().splitlines()
+    page = cluster["headGroupSpec"]["template"]["spec"]["containers"][1]
+    assert f"WORKDIR {page['workingDir']}" in lines
+    assert f"ENV PYTHONPATH={page['workingDir']}" in lines
 
 
 def test_a_token_is_asked_for_by_ray_and_by_our_page(cluster):

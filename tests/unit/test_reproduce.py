@@ -7,15 +7,23 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors.torch import save_file
 
+from models import build
 from orchestrator import reproduce
 from orchestrator.config.command_line import run as command
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.reproduction import ReproduceConfig
+from orchestrator.config.storage import MARKER
 from orchestrator.reproduction_steps import Step, steps
+from orchestrator.training.checkpoint import MODEL, epoch_folder
+from orchestrator.training.saving import LAST
+from orchestrator.tuning.ledger import LEDGER
+from tests.unit.fake_study import end, epoch, head, trial
 
 FULL = {"preset": "full", "source": "raw", "production": "faces"}
 ELSEWHERE = {"address": "10.0.0.1:6379", "workers": 4}
@@ -62,6 +70,39 @@ def test_the_full_study_has_both_protocols_and_the_weights_that_were_given():
         weights = "vgg_face.pth" if model == "main" else "imagenet"
         assert f"model.weights={weights}" in words
     assert "data.protocol=random" in by_name["ablate-paper-random"].words
+
+
+def test_the_small_baseline_begins_with_the_convolutions_of_the_main_that_was_trained(tmp_path):
+    """From random weights it stays on its plateau: see benchmarks/LOG.md."""
+    by_name = {step.name: step for step in steps(ReproduceConfig(out=str(tmp_path)))}
+    baseline, main = by_name["train-baseline-group"], by_name["train-main-group"]
+    assert main.name in baseline.needs
+    (weights,) = [w.partition("=")[2] for w in baseline.words if w.startswith("model.weights=")]
+    (epochs,) = [int(w.partition("=")[2]) for w in main.words if w.startswith("epochs=")]
+    last = epoch_folder(tmp_path / "main-group" / "checkpoints" / LAST, epochs)
+    assert Path(weights) == last / MODEL
+    last.mkdir(parents=True)
+    small = {"image_size": 48, "num_classes": 6, "width": 0.125}
+    trained, _ = build("main", **small)
+    save_file(trained.state_dict(), weights)
+    _, report = build("baseline", **small, weights=weights)
+    loaded = [row.layer for row in report.rows if row.action == "loaded"]
+    assert len(loaded) == 13
+    assert all(layer.startswith("trunk.") for layer in loaded)
+
+
+def test_the_small_study_diagnoses_each_kind_of_shift_by_itself_and_both():
+    diagnosed, drawn = [], []
+    for step in steps(ReproduceConfig()):
+        words = dict(word.split("=") for word in step.words if word.count("=") == 1)
+        if step.command == "diagnose":
+            diagnosed.append(words["production"])
+        if step.command == "prepare" and "options.domain" in words:
+            drawn.append((words["out"], words["options.domain"]))
+    assert {domain for _, domain in drawn} == {"production", "label_shift", "covariate_shift"}
+    assert diagnosed == [place for place, _ in drawn]
+    full = [s.name for s in steps(ReproduceConfig(**FULL)) if s.command == "diagnose"]
+    assert full == ["diagnose"]
 
 
 def test_the_full_study_without_its_paths_is_refused():
@@ -124,6 +165,66 @@ def test_a_failed_step_stops_only_what_needs_it(study, capsys):
     ends.clear()
     assert reproduce.main(given) == 0
     assert ran == ["a", "b", "report"]  # c was done; the report tells of what is new
+
+
+def test_a_study_that_lost_a_trial_stops_nothing_that_needs_only_its_winner(
+    study, monkeypatch, capsys
+):
+    given, ends, ran = study
+    first, *others = reproduce.steps(None)
+    monkeypatch.setattr(reproduce, "steps", lambda _: (replace(first, study="won"), *others))
+    monkeypatch.setattr(reproduce, "_has_winner", lambda folder: folder == Path("won"))
+    ends["a"] = 1
+    assert reproduce.main(given) == 1
+    assert ran == ["a", "b", "c", "report"]
+    said = capsys.readouterr().out
+    assert (
+        "not all done a: exit status 1: trials failed; what needs only its winner went on" in said
+    )
+    assert "not done " not in said
+    done = {name: record["done"] for name, record in recorded(given).items()}
+    assert done == {"a": False, "b": True, "c": True, "report": True}
+    ran.clear()
+    ends.clear()
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "report"], "the study may have another winner now"
+
+
+def test_wrong_input_leaves_no_winner(study, monkeypatch):
+    given, ends, ran = study
+    first, *others = reproduce.steps(None)
+    monkeypatch.setattr(reproduce, "steps", lambda _: (replace(first, study="won"), *others))
+    monkeypatch.setattr(reproduce, "_has_winner", lambda folder: True)
+    ends["a"] = 2
+    assert reproduce.main(given) == 1
+    assert ran == ["a", "c", "report"]
+
+
+def ledger(folder, records):
+    """A study's folder; the weights of every finished trial are there."""
+    place = folder / "lineages" / "won"
+    place.mkdir(parents=True)
+    (place / MARKER).write_text("{}")
+    placed = [r | {"checkpoint": "lineages/won"} if r["record"] == "end" else r for r in records]
+    (folder / LEDGER).write_text("".join(json.dumps(record) + "\n" for record in placed))
+    return folder
+
+
+def test_a_study_has_a_winner_once_all_its_trials_ended_and_one_finished(tmp_path):
+    one, two = (trial(0, "a"), epoch("a", 1, 0.5), end(0, 1)), trial(1, "b")
+    failed = end(1, 0, "failed", "not finite")
+    assert reproduce._has_winner(ledger(tmp_path / "some", [head(), *one, two, failed]))
+    assert not reproduce._has_winner(ledger(tmp_path / "open", [head(), *one, two]))
+    assert not reproduce._has_winner(ledger(tmp_path / "none", [head(), two, failed]))
+    assert not reproduce._has_winner(tmp_path / "nothing")
+
+
+def test_a_study_says_where_its_winner_is_and_only_a_study_does():
+    for step in steps(ReproduceConfig()):
+        assert bool(step.study) == (step.command == "ablate")
+        if step.study:
+            out, study = Path(step.study).parent, Path(step.study).name
+            assert {f"out={out}", f"study={study}"} <= set(step.words)
 
 
 def test_what_stands_on_a_step_that_was_run_anew_is_run_anew(study):

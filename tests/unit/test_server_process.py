@@ -1,11 +1,16 @@
 """What becomes of the port of the page's server when the server dies."""
 
+import os
+import signal
 import socket
+import time
 import urllib.error
 import urllib.request
+from itertools import chain, repeat
 
 import pytest
 
+from orchestrator.dashboard import server_process
 from orchestrator.dashboard.server_process import ServerProcess
 
 HEADERS = {"Authorization": "Bearer good"}
@@ -15,6 +20,7 @@ HEADERS = {"Authorization": "Bearer good"}
 def server(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "good")
+    monkeypatch.setattr(server_process, "LOOK_EVERY_S", 0.05)
     process = ServerProcess(tmp_path, ("a ticket",))
     yield process
     process.end()
@@ -22,27 +28,81 @@ def server(tmp_path, monkeypatch):
 
 def status(server):
     request = urllib.request.Request(f"{server.url}/api/leaderboard/studies", headers=HEADERS)
-    with urllib.request.urlopen(request, timeout=30) as answer:
+    with urllib.request.urlopen(request, timeout=120) as answer:
         return answer.status
 
 
 def test_a_server_that_dies_is_replaced_once_and_its_port_stays_ours(server):
     assert status(server) == 200
     first = server._process
-    _kill_and_wait_for_the_watcher(server)
-    assert server._process is not first
+    first.kill()
+    wait_for_another(server, first)
     assert status(server) == 200
     server._process.kill()
-    server._process.wait()
-    with pytest.raises(urllib.error.URLError, match="refused"):
-        status(server)
+    assert_the_tab_is_gone(server)
     with pytest.raises(OSError, match="in use"):
         socket.create_server(("127.0.0.1", server._port))
 
 
-def _kill_and_wait_for_the_watcher(server):
-    server._process.kill()
+def test_a_server_that_hangs_is_killed_and_replaced_once(server, monkeypatch):
+    """The system accepts connections for it: the dashboard would wait on each."""
+    assert status(server) == 200
+    first = server._process
+    stop(first)
+    with monkeypatch.context() as hasty:
+        hasty.setattr(server_process, "ANSWER_TIMEOUT_S", 0.1)
+        hasty.setattr(server_process, "SILENCE_LIMIT_S", 0.5)
+        wait_for_another(server, first)
+    assert first.returncode == -signal.SIGKILL
+    assert status(server) == 200
+    stop(server._process)
+    monkeypatch.setattr(server_process, "ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(server_process, "SILENCE_LIMIT_S", 0.5)
+    assert_the_tab_is_gone(server)
+
+
+def test_until_its_first_answer_a_server_is_given_more_time(tmp_path, monkeypatch):
+    said = chain([False, False, True, False], repeat(True))
+    monkeypatch.setattr(server_process, "_answers", lambda port: next(said))
+    monkeypatch.setattr(server_process, "LOOK_EVERY_S", 0.01)
+    monkeypatch.setattr(server_process, "SILENCE_LIMIT_S", 0.0)
+    server = ServerProcess(tmp_path, ())
+    try:
+        first = server._process
+        wait_for_another(server, first)
+        assert next(said), "it was killed for the silence after its answer, not for those before"
+        assert server._process.poll() is None
+    finally:
+        server.end()
+
+
+def test_a_server_that_hangs_does_not_hold_up_the_end(server, monkeypatch):
+    monkeypatch.setattr(server_process, "END_TIMEOUT_S", 0.2)
+    assert status(server) == 200
+    stop(server._process)
+    server.end()
+    assert server._process.returncode == -signal.SIGKILL
     server._watcher.join(30)
+    assert not server._watcher.is_alive()
+
+
+def stop(process):
+    """Returns once all its threads have stopped."""
+    os.kill(process.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOWAIT)
+
+
+def wait_for_another(server, first):
+    limit = time.monotonic() + 120
+    while server._process is first:
+        assert time.monotonic() < limit
+        time.sleep(0.02)
+
+
+def assert_the_tab_is_gone(server):
+    server._watcher.join(120)
+    with pytest.raises(urllib.error.URLError, match="refused"):
+        status(server)
 
 
 def test_its_end_gives_the_port_back(server):

@@ -108,6 +108,33 @@ def test_what_fails_once_is_left_alone_and_holds_up_nothing_else(tmp_path, monke
     assert len(calls) == 1
 
 
+def test_what_is_new_is_shown_at_the_next_look_and_what_is_not_costs_none(tmp_path, monkeypatch):
+    assert surfaces.LOOK_EVERY_S <= 2
+    shows, looks, many = [], [], threading.Semaphore(0)
+
+    class Watched(surfaces.WatchedStudy):
+        def look(self):
+            looks.append(super().look())
+            if len(looks) % 20 == 0:
+                many.release()
+            return looks[-1]
+
+    only_logs(monkeypatch, lambda view, slots: shows.append(view))
+    monkeypatch.setattr(surfaces, "WatchedStudy", Watched)
+    monkeypatch.setattr(surfaces, "LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(surfaces, "REFRESH_EVERY_S", 1000)
+    (tmp_path / "s").mkdir()
+    records = [head(), trial(0, "l"), epoch("l", 1, 0.5)]
+    with (tmp_path / "s" / LEDGER).open("w") as ledger, shown_in_ray(tmp_path / "s", ""):
+        for record in records:
+            ledger.write(json.dumps(record) + "\n")
+            ledger.flush()
+            assert many.acquire(timeout=60)
+            assert many.acquire(timeout=60), "twenty whole looks after it was written"
+        assert len(shows) == 2, "the head alone has no trials to show"
+    assert len(shows) == 3, "and once at the end"
+
+
 def test_a_status_that_could_not_be_put_is_tried_again(monkeypatch):
     answers, put = iter([False, True]), []
 

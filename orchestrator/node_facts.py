@@ -1,0 +1,127 @@
+"""What `doctor` finds in the Ray that it is connected to: its nodes and its dashboard. DRIVER.
+
+Facts without a verdict, as in `machine`. Only `look_around` runs in a WORKER, once a node.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import machine
+from orchestrator.dashboard.access import process_gate
+
+WORKER_TIMEOUT_S = 180.0
+DASHBOARD_TIMEOUT_S = 10.0
+VERSION_ROUTE = "/api/version"
+"""Of Ray's Jobs API: what answers here takes jobs too."""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What a worker sees of its node.
+
+    Attributes:
+        folders: Of each package of ours as the worker imports it; "" where it cannot.
+        listed_gpus: "name, driver version" of each GPU that the node's driver lists.
+        free_memory_bytes: Memory that can still be taken there.
+    """
+
+    folders: Mapping[str, str]
+    listed_gpus: tuple[str, ...]
+    free_memory_bytes: int
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """A living node: what Ray counts there, and what a worker saw.
+
+    Attributes:
+        address: Its IP address.
+        cpus: That Ray hands out.
+        gpus: That Ray hands out.
+        object_store_bytes: Size of its object store.
+        seen: By a worker there.
+    """
+
+    address: str
+    cpus: int
+    gpus: int
+    object_store_bytes: int
+    seen: Surroundings
+
+
+def look_around() -> Surroundings:
+    """What this process sees of its node. WORKER."""
+    return Surroundings(machine.our_folders(), machine.list_gpus(), machine.free_memory_bytes())
+
+
+def ask_nodes() -> tuple[NodeFacts, ...]:
+    """Each living node of the cluster that is connected, as a worker there sees it.
+
+    Raises:
+        ray.exceptions.RayError: A worker could not import us, or did not answer in time.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    # No CPU is asked for: a busy cluster answers too.
+    task = ray.remote(num_cpus=0, max_retries=0)(look_around)
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    answers = [
+        task.options(
+            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+        ).remote()
+        for node in nodes
+    ]
+    seen = ray.get(answers, timeout=WORKER_TIMEOUT_S)
+    return tuple(map(_facts, nodes, seen))
+
+
+def _facts(node: Mapping[str, Any], seen: Surroundings) -> NodeFacts:
+    has = node["Resources"]
+    return NodeFacts(
+        address=node["NodeManagerAddress"],
+        cpus=int(has.get("CPU", 0)),
+        gpus=int(has.get("GPU", 0)),
+        object_store_bytes=int(has.get("object_store_memory", 0)),
+        seen=seen,
+    )
+
+
+def can_serve_dashboard() -> bool:
+    """Whether the packages are here that Ray's dashboard needs (the extra `default`)."""
+    try:
+        importlib.import_module("ray.dashboard.optional_deps")
+    except ImportError:
+        return False
+    return True
+
+
+def dashboard_problem(url: str) -> str:
+    """Why a Ray dashboard does not answer this process, asked with Ray's token; "" if it does."""
+    request = urllib.request.Request(url.rstrip("/") + VERSION_ROUTE, headers=_token_header())
+    # A proxy of this desk's does not know the inside of a cluster.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=DASHBOARD_TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        error.close()
+        wants_token = " (Ray's token is needed)" if error.code in (401, 403) else ""
+        return f"answers {error.code}{wants_token}"
+    except OSError as error:  # refused, no such host, or no answer in time
+        return f"does not answer ({getattr(error, 'reason', error)})"
+
+
+def _token_header() -> dict[str, str]:
+    """As Ray's own clients send it: none where the user has turned tokens off."""
+    token = process_gate(frozenset()).token()
+    if not token or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
+        return {}
+    return {"Authorization": f"Bearer {token}"}
