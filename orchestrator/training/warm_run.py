@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-import torch
 from ray.data import Dataset
 from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
 from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
@@ -43,8 +42,9 @@ from torch.distributed import DistBackendError
 from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
+from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
 from orchestrator.training.pulse import say
-from orchestrator.training.worker import WorkerSettings, no_device_memory, obey
+from orchestrator.training.worker import WorkerSettings, obey
 
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
@@ -114,6 +114,7 @@ class WarmRun:
         self._mailbox = open_mailbox()
         self._num_answers = 0
         self._failure: Exception | None = None
+        self._batch = ""
         self._asked_s = time.monotonic()
         trainer = _trainer(name, plan, workers, datasets, self._mailbox)
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
@@ -145,6 +146,8 @@ class WarmRun:
             SlotError: the Train run is gone (a process died, or a bug); make a new one.
         """
         say(self._name, _in_words(command))
+        if command["kind"] == "begin":
+            self._batch = batch_words(int(command["experiment"]["batch_size"]), self.workers)
         try:
             ray.get(self._mailbox.put.remote(command))
             answer = self._next_answer()
@@ -179,7 +182,7 @@ class WarmRun:
                 self._num_answers += 1
                 return ray.get(pending)
             if not self._thread.is_alive():
-                raise slot_error(self._failure, no_room=self._no_room)
+                raise slot_error(self._failure, no_room=self._no_room, batch=self._batch)
             if time.monotonic() > deadline_s:
                 raise NoRoomError(self._no_room())
 
@@ -274,19 +277,20 @@ def _in_words(command: Command) -> str:
     return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
-def slot_error(failure: Exception | None, no_room: Callable[[], str]) -> SlotError:
+def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str = "") -> SlotError:
     """What the end of a Train run means: whether a new one can be expected to fare better.
 
     Args:
         failure: of the run; None where it ended by itself.
         no_room: says that its workers did not start in time.
+        batch: of the experiment at work, in words; "" before any has begun.
     """
     causes = _causes(failure)
     detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
     if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes):
         return NoRoomError(no_room(), detail=detail)
     for cause in causes:
-        if message := out_of_memory(cause):
+        if message := out_of_memory(cause, batch):
             return SlotError(message, retryable=False, detail=detail)
     if any(_is_loss(cause) for cause in causes):
         return SlotError(LOST_WORKER, retryable=True, detail=detail)
@@ -295,18 +299,17 @@ def slot_error(failure: Exception | None, no_room: Callable[[], str]) -> SlotErr
     return SlotError(f"slot: {message}", retryable=False, detail=detail)
 
 
-def out_of_memory(cause: BaseException) -> str:
+def out_of_memory(cause: BaseException, batch: str) -> str:
     """What to do about memory that does not suffice, the device's or the node's; "" if it does."""
     if isinstance(cause, WorkerHealthCheckFailedError):
-        return out_of_memory(cause.health_check_failure)
-    if isinstance(cause, torch.OutOfMemoryError):
-        return no_device_memory(cause)
+        return out_of_memory(cause.health_check_failure, batch)
     if isinstance(cause, NodeOutOfMemoryError) or LOW_MEMORY in str(cause):
+        got = f"got {batch}; " if batch else ""
         return (
-            "resources: the slots of a node must fit its memory; Ray killed a worker, as the node "
-            "ran low. Lower batch_size, resources.slots or resources.device_budget_gib"
+            f"resources: the slots of a node must fit its memory; {got}Ray killed a worker, as the "
+            f"node ran low. {LOWER_ON_NODE}"
         )
-    return ""
+    return no_memory(cause, batch)
 
 
 def _is_loss(cause: BaseException) -> bool:

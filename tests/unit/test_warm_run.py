@@ -16,6 +16,7 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
 from orchestrator.config.errors import NoRoomError
 from orchestrator.training import warm_run
+from orchestrator.training.memory import batch_words
 from orchestrator.training.warm_run import WarmRun, slot_error
 
 
@@ -87,6 +88,41 @@ def test_too_little_memory_says_what_to_lower_and_is_not_tried_again(failure, sa
     error = slot_error(failure, said)
     assert re.search(says, str(error))
     assert not error.retryable
+
+
+BATCH = batch_words(4096, 2)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+        OutOfMemoryError(KILLED_FOR_MEMORY),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 4 bytes. Error code 12 (Cannot allocate memory)\nmore"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_names_the_batch_of_all_workers_and_of_each(cause):
+    error = slot_error(group_error(cause, RuntimeError("Connection closed by peer")), said, BATCH)
+    assert "got batch_size=4096, about 2048 on each of 2 workers; " in str(error)
+    assert "Lower batch_size" in str(error)
+    assert "more" not in str(error)
+    assert not error.retryable
+
+
+def test_a_run_knows_the_batch_of_what_it_began_last(monkeypatch):
+    run = WarmRun.__new__(WarmRun)
+    run._name, run.workers, run._batch = "slot-0", 2, ""
+    monkeypatch.setattr(warm_run, "say", lambda *_: None)
+    monkeypatch.setattr(warm_run.ray, "get", lambda _: None)
+    run._mailbox = SimpleNamespace(put=SimpleNamespace(remote=lambda _: None))
+    monkeypatch.setattr(run, "_next_answer", lambda: {"kind": "begun"})
+    run.ask({"kind": "begin", "lineage": "a", "experiment": {"batch_size": 4096}})
+    assert run._batch == BATCH
 
 
 def test_the_message_ends_with_the_last_line_of_the_cause_and_the_detail_has_it_all():
