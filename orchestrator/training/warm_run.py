@@ -26,11 +26,12 @@ from pathlib import Path
 
 import ray
 from ray.data import Dataset
-from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, RayActorError, RayError, WorkerCrashedError
 from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import (
+    RayTrainError,
     WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
@@ -39,7 +40,13 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
 
-from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
+from orchestrator.config.errors import (
+    NoRoomError,
+    OrchestratorError,
+    SlotError,
+    StorageError,
+    TrainingError,
+)
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
@@ -61,6 +68,10 @@ LOSSES = (
     PreemptionError,
     DistBackendError,
 )
+AROUND = (OSError, ImportError, RayError, RayTrainError, OrchestratorError)
+"""Files, packages and processes: what may be mended without a change of what is trained."""
+WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "timeout")
+"""In errors of devices and networks, which have no class of their own."""
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
@@ -280,6 +291,10 @@ def _in_words(command: Command) -> str:
 def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str = "") -> SlotError:
     """What the end of a Train run means: whether a new one can be expected to fare better.
 
+    At once it may where a process was lost. Some day it may where memory did not suffice, or where
+    device, network or files failed it. It must fail again where the workers' own code raised while
+    an experiment was at work; before, it is the slot that cannot start, whatever it is to train.
+
     Args:
         failure: of the run; None where it ended by itself.
         no_room: says that its workers did not start in time.
@@ -296,7 +311,8 @@ def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str
         return SlotError(LOST_WORKER, retryable=True, detail=detail)
     said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
     message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
-    return SlotError(f"slot: {message}", retryable=False, detail=detail)
+    final = bool(batch and _of_workers(failure)) and all(map(_is_own_fault, causes))
+    return SlotError(f"slot: {message}", retryable=False, detail=detail, final=final)
 
 
 def out_of_memory(cause: BaseException, batch: str) -> str:
@@ -321,9 +337,21 @@ def _is_loss(cause: BaseException) -> bool:
     return isinstance(cause, RuntimeError) and any(word in str(cause) for word in HUNG_UP)
 
 
+def _is_own_fault(cause: BaseException) -> bool:
+    """Whether an error of a worker's code is of what it trains, and of nothing around it."""
+    if isinstance(cause, AROUND) or not isinstance(cause, Exception):
+        return False
+    return not any(word in str(cause) for word in WORDS_OF_DEVICES)
+
+
+def _of_workers(failure: Exception | None) -> Mapping[int, Exception]:
+    """What the workers' code raised, by rank."""
+    return failure.worker_failures if isinstance(failure, WorkerGroupError) else {}
+
+
 def _causes(failure: Exception | None) -> list[BaseException]:
-    if isinstance(failure, WorkerGroupError) and failure.worker_failures:
-        return list(failure.worker_failures.values())
+    if of_workers := _of_workers(failure):
+        return list(of_workers.values())
     if isinstance(failure, ControllerError):
         return [failure.controller_failure]
     return [failure] if failure is not None else []
