@@ -6,8 +6,10 @@ the checkpoint is whole and unchanged is found out when it is opened (`inference
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.storage import MARKER
@@ -84,7 +86,8 @@ def _of_run(folder: Path) -> Choice:
 
 
 def _winner(folder: Path) -> Choice:
-    view = fold(read_records(folder / LEDGER))
+    records = list(read_records(folder / LEDGER))
+    view = fold(records)
     place = view.leading
     if place is None:
         raise ConfigError(
@@ -96,18 +99,31 @@ def _winner(folder: Path) -> Choice:
     words = f"the winner of study {one_line(view.name)}: trial {row.trial}"
     if len(place.rows) > 1:
         words += f", seed {row.seed}, the median of its {len(place.rows)} seeds"
-    return Choice(_checkpoint_of(row, folder), f"{words} ({values})" if values else words, folder)
+    checkpoint = _checkpoint_of(row, folder, _num_workers(records))
+    return Choice(checkpoint, f"{words} ({values})" if values else words, folder)
 
 
-def _checkpoint_of(row: TrialRow, study: Path) -> Path:
+def _num_workers(records: Iterable[Mapping[str, Any]]) -> int:
+    """Of the newest command's slots."""
+    heads = [record for record in records if record["record"] == "study"]
+    resources = heads[-1].get("resources") if heads else None
+    workers = resources.get("workers") if isinstance(resources, Mapping) else None
+    return workers if isinstance(workers, int) else 1
+
+
+def _checkpoint_of(row: TrialRow, study: Path, workers: int) -> Path:
     """The ledger is input: what it names must lie in the study's own folder."""
     folder = study / row.checkpoint
     inside = folder.resolve().is_relative_to(study.resolve())
     if not row.checkpoint or not inside or not (folder / MARKER).is_file():
+        from orchestrator.lost_weights import making_lines  # with Optuna: a second, only here
+
+        making = making_lines(row, study, workers)
         raise ConfigError(
             f"checkpoint: the winner, trial {row.trial}, must have its checkpoint in {study}; got "
-            f"{one_line(row.checkpoint, 80) or 'none'!r}. Where its weights were not kept "
-            "(it was answered from a longer training), train it alone with `train`, or name another"
+            f"{one_line(row.checkpoint, 80) or 'none'!r}. Its weights were not kept (it was "
+            "answered from a longer training, or they were removed); name another checkpoint, or "
+            + (f"make them:\n  {making}" if making else "train it alone with `train`")
         )
     return folder
 

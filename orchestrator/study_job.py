@@ -29,10 +29,11 @@ from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import Resolver, checked, whole_paths
-from orchestrator.tuning.proposals import PastTrial, Proposals, distributions
+from orchestrator.tuning.proposals import Proposals, distributions
 from orchestrator.tuning.samplers import directions
 from orchestrator.tuning.seeds import Repeats, by_configuration, with_seeds
 from orchestrator.tuning.study import FAILURES, Study, past_trials, resume
+from orchestrator.tuning.taking_up import TakenUp, left_lines, take_up
 from orchestrator.tuning.watchdog import watching
 
 
@@ -98,8 +99,8 @@ def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tu
     Raises:
         ConfigError: a trial does not fit the cluster, or the ledger is of another experiment.
     """
-    state = job.state()
-    resume(read_records(job.folder / LEDGER), state, job.resolver.trial, stopping=job.stops())
+    state, records = job.state(), list(read_records(job.folder / LEDGER))
+    resume(records, state, job.resolver.trial, stopping=job.stops())
     experiments = with_seeds(job.experiments, job.space.seeds)
     lineages = [job.resolver.lineage(experiment) for experiment in experiments]
     expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
@@ -107,7 +108,7 @@ def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tu
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
     if words := job.stopping.words():
         lines = (*lines, f"stopping    {words}")
-    return capacity, lines
+    return capacity, (*lines, *left_lines(_taken_up(job, records).left))
 
 
 def train_study(
@@ -136,12 +137,13 @@ def train_study(
         StalledError: nothing moved for `resources.stall_s`.
     """
     records = list(read_records(job.folder / LEDGER))
-    past = past_trials(records, stopping=job.stops())
+    taken_up = _taken_up(job, records)
+    records += [ledger.append(record) for record in taken_up.news]
     whole = whole_paths(job.space, job.resolver)
-    tried = [trial.values for trial in past]
+    tried = [trial.values for trial in past_trials(records, stopping=job.stops())]
     journal.begin(distributions(job.space, whole, tried), directions(job.space.kind), tried)
     screen.begin(records, ledger.append(_study_record(job, capacity)))
-    study = _resumed(job, ledger, screen, capacity, records, past, whole)
+    study = _resumed(job, ledger, screen, capacity, records, taken_up, whole)
     if study.broken is not None:
         raise study.broken
     if study.complete():
@@ -155,25 +157,33 @@ def train_study(
     return Trained(study.complete(), (*table, *screen.utilisation.lines(), ""))
 
 
+def _taken_up(job: StudyJob, records: Sequence[Record]) -> TakenUp:
+    """What the ledger knows, in the terms of the space as it is now."""
+    past = past_trials(records, stopping=job.stops())
+    return take_up(records, past, job.space, job.config.seed, job.resolver.trial)
+
+
 def _resumed(
     job: StudyJob,
     ledger: Ledger,
     screen: StudyScreen,
     capacity: SlotCapacity,
     records: Sequence[Record],
-    past: Sequence[PastTrial],
+    taken_up: TakenUp,
     whole: frozenset[str],
 ) -> Study:
     """The study as the ledger left it, with all that can be proposed at once."""
     state = job.state()
     reopened = resume(records, state, job.resolver.trial, stopping=job.stops())
+    for number in taken_up.left:
+        state.end_trial(number)
     configurations = Proposals(
         job.space,
         seed=job.config.seed,
         whole=whole,
-        past=by_configuration(past, job.space, job.config.seed),
+        past=by_configuration(taken_up.past, job.space, job.config.seed),
     )
-    repeats = Repeats(configurations, job.space, job.config.seed, past)
+    repeats = Repeats(configurations, job.space, job.config.seed, taken_up.past)
     num_slots = capacity.slots + capacity.missing
     judge = job.judge()
     for record in records:
@@ -183,7 +193,7 @@ def _resumed(
     if job.space.num_listed():
         resolve = job.resolver.trial  # all were checked before the start
     study = Study(job.folder, ledger, state, repeats, resolve, screen.show, num_slots, judge)
-    study.reopen(reopened)
+    study.reopen(number for number in reopened if number not in taken_up.left)
     study.end_stopped()
     if job.space.num_listed():
         study.open_all()

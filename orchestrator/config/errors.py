@@ -56,15 +56,23 @@ class SlotError(OrchestratorError):
         retryable: Whether new processes can be expected to fare better (one was killed, a node
             was lost), rather than to die of the same bug.
         detail: The whole error, for a log.
+        final: Whether what they trained must fail again, wherever and whenever it is trained.
     """
 
-    def __init__(self, message: str, retryable: bool = False, detail: str = "") -> None:
-        super().__init__(message, retryable, detail)
+    def __init__(
+        self, message: str, retryable: bool = False, detail: str = "", final: bool = False
+    ) -> None:
+        super().__init__(message, retryable, detail, final)
 
     @property
     def retryable(self) -> bool:
-        """Whether a new start may help."""
+        """Whether a new start may help at once."""
         return bool(self.args[1])
+
+    @property
+    def final(self) -> bool:
+        """Whether training the same again is of no use, however much later."""
+        return bool(self.args[3])
 
     @property
     def detail(self) -> str:

@@ -55,6 +55,8 @@ class StudyFold:
             "trial": self._add_trial,
             "epoch": self._add_epoch,
             "end": self._add_end,
+            "values": self._add_values,
+            "left": self._add_left,
             "weights_removed": self._add_removal,
         }.get(str(record.get("record")))
         if take is None:
@@ -130,6 +132,25 @@ class StudyFold:
         )
         if trial in self._trials:
             self._stale.add(trial)
+
+    def _add_values(self, record: Mapping[str, Any]) -> None:
+        """What a trial's values were all along, in the terms of a space that has grown."""
+        trial = int(record["trial"])
+        self._trials[trial] = replace(
+            self._trials[trial],
+            values={str(path): _scalar(value) for path, value in record["values"].items()},
+            configuration=int(record["configuration"]),
+        )
+        self._stale.add(trial)
+
+    def _add_left(self, record: Mapping[str, Any]) -> None:
+        """Nobody asks for an open trial any more: it has no row, until it is announced again."""
+        trial = self._trials.pop(int(record["trial"]))
+        self._members[trial.lineage].discard(trial.trial)
+        self._ends.pop(trial.trial, None)
+        self._rows.pop(trial.trial, None)
+        self._stale.discard(trial.trial)
+        self._stale |= self._members[trial.lineage]
 
     def _add_removal(self, record: Mapping[str, Any]) -> None:
         """Only the weights are gone (`clean_up`): the trial ended as it did."""

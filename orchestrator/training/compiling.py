@@ -27,7 +27,7 @@ def uncompiled(function: Callable[..., None]) -> Callable[..., None]:
     return cast(Callable[..., None], disabled)
 
 
-def compiler_problem(error: RuntimeError) -> str:
+def compiler_problem(error: BaseException) -> str:
     """What to tell a user of an error that is the compiler's; "" of any other."""
     if not any(cls.__module__.startswith(COMPILER) for cls in type(error).__mro__):
         return ""

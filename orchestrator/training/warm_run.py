@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import ray
-import torch
 from ray.data import Dataset
-from ray.exceptions import NodeDiedError, RayActorError, WorkerCrashedError
+from ray.exceptions import NodeDiedError, RayActorError, RayError, WorkerCrashedError
 from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.exceptions import (
+    RayTrainError,
     WorkerGroupStartupTimeoutError,
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
@@ -40,11 +40,18 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
 
-from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
+from orchestrator.config.errors import (
+    NoRoomError,
+    OrchestratorError,
+    SlotError,
+    StorageError,
+    TrainingError,
+)
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
+from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
 from orchestrator.training.pulse import say
-from orchestrator.training.worker import WorkerSettings, no_device_memory, obey
+from orchestrator.training.worker import WorkerSettings, obey
 
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
@@ -61,6 +68,10 @@ LOSSES = (
     PreemptionError,
     DistBackendError,
 )
+AROUND = (OSError, ImportError, RayError, RayTrainError, OrchestratorError)
+"""Files, packages and processes: what may be mended without a change of what is trained."""
+WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "timeout")
+"""In errors of devices and networks, which have no class of their own."""
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
@@ -114,6 +125,7 @@ class WarmRun:
         self._mailbox = open_mailbox()
         self._num_answers = 0
         self._failure: Exception | None = None
+        self._batch = ""
         self._asked_s = time.monotonic()
         trainer = _trainer(name, plan, workers, datasets, self._mailbox)
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
@@ -145,6 +157,8 @@ class WarmRun:
             SlotError: the Train run is gone (a process died, or a bug); make a new one.
         """
         say(self._name, _in_words(command))
+        if command["kind"] == "begin":
+            self._batch = batch_words(int(command["experiment"]["batch_size"]), self.workers)
         try:
             ray.get(self._mailbox.put.remote(command))
             answer = self._next_answer()
@@ -179,7 +193,7 @@ class WarmRun:
                 self._num_answers += 1
                 return ray.get(pending)
             if not self._thread.is_alive():
-                raise slot_error(self._failure, no_room=self._no_room)
+                raise slot_error(self._failure, no_room=self._no_room, batch=self._batch)
             if time.monotonic() > deadline_s:
                 raise NoRoomError(self._no_room())
 
@@ -274,39 +288,44 @@ def _in_words(command: Command) -> str:
     return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
-def slot_error(failure: Exception | None, no_room: Callable[[], str]) -> SlotError:
+def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str = "") -> SlotError:
     """What the end of a Train run means: whether a new one can be expected to fare better.
+
+    At once it may where a process was lost. Some day it may where memory did not suffice, or where
+    device, network or files failed it. It must fail again where the workers' own code raised while
+    an experiment was at work; before, it is the slot that cannot start, whatever it is to train.
 
     Args:
         failure: of the run; None where it ended by itself.
         no_room: says that its workers did not start in time.
+        batch: of the experiment at work, in words; "" before any has begun.
     """
     causes = _causes(failure)
     detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
     if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes):
         return NoRoomError(no_room(), detail=detail)
     for cause in causes:
-        if message := out_of_memory(cause):
+        if message := out_of_memory(cause, batch):
             return SlotError(message, retryable=False, detail=detail)
     if any(_is_loss(cause) for cause in causes):
         return SlotError(LOST_WORKER, retryable=True, detail=detail)
     said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
     message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
-    return SlotError(f"slot: {message}", retryable=False, detail=detail)
+    final = bool(batch and _of_workers(failure)) and all(map(_is_own_fault, causes))
+    return SlotError(f"slot: {message}", retryable=False, detail=detail, final=final)
 
 
-def out_of_memory(cause: BaseException) -> str:
+def out_of_memory(cause: BaseException, batch: str) -> str:
     """What to do about memory that does not suffice, the device's or the node's; "" if it does."""
     if isinstance(cause, WorkerHealthCheckFailedError):
-        return out_of_memory(cause.health_check_failure)
-    if isinstance(cause, torch.OutOfMemoryError):
-        return no_device_memory(cause)
+        return out_of_memory(cause.health_check_failure, batch)
     if isinstance(cause, NodeOutOfMemoryError) or LOW_MEMORY in str(cause):
+        got = f"got {batch}; " if batch else ""
         return (
-            "resources: the slots of a node must fit its memory; Ray killed a worker, as the node "
-            "ran low. Lower batch_size, resources.slots or resources.device_budget_gib"
+            f"resources: the slots of a node must fit its memory; {got}Ray killed a worker, as the "
+            f"node ran low. {LOWER_ON_NODE}"
         )
-    return ""
+    return no_memory(cause, batch)
 
 
 def _is_loss(cause: BaseException) -> bool:
@@ -318,9 +337,21 @@ def _is_loss(cause: BaseException) -> bool:
     return isinstance(cause, RuntimeError) and any(word in str(cause) for word in HUNG_UP)
 
 
+def _is_own_fault(cause: BaseException) -> bool:
+    """Whether an error of a worker's code is of what it trains, and of nothing around it."""
+    if isinstance(cause, AROUND) or not isinstance(cause, Exception):
+        return False
+    return not any(word in str(cause) for word in WORDS_OF_DEVICES)
+
+
+def _of_workers(failure: Exception | None) -> Mapping[int, Exception]:
+    """What the workers' code raised, by rank."""
+    return failure.worker_failures if isinstance(failure, WorkerGroupError) else {}
+
+
 def _causes(failure: Exception | None) -> list[BaseException]:
-    if isinstance(failure, WorkerGroupError) and failure.worker_failures:
-        return list(failure.worker_failures.values())
+    if of_workers := _of_workers(failure):
+        return list(of_workers.values())
     if isinstance(failure, ControllerError):
         return [failure.controller_failure]
     return [failure] if failure is not None else []

@@ -57,6 +57,7 @@ from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
 from orchestrator.training.mailbox import Answer, Command
+from orchestrator.training.memory import batch_words, no_memory
 from orchestrator.training.precision import choose_precision
 from orchestrator.training.pulse import Pulse
 from orchestrator.training.saving import LAST, Keeping, leave_only_best, save_epoch
@@ -187,17 +188,19 @@ def _carry_out(command: Command, held: _Held) -> Answer:
     except StorageError as error:  # of the leader, who alone writes: nobody waits for it
         held.lineage = None
         return {"kind": "failed", "error": str(error), "final": False, "storage": True}
-    except torch.OutOfMemoryError as error:
-        if num_workers() > 1:
+    except (RuntimeError, MemoryError) as error:  # torch's own for memory is a RuntimeError too
+        problem = no_memory(error, _batch(command, held)) or compiler_problem(error)
+        if not problem or num_workers() > 1:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
-        return {"kind": "failed", "error": no_device_memory(error), "final": False}
-    except RuntimeError as error:
-        problem = compiler_problem(error)
-        if not problem or num_workers() > 1:
-            raise
-        held.lineage = None
         return {"kind": "failed", "error": problem, "final": False}
+
+
+def _batch(command: Command, held: _Held) -> str:
+    """The batch of the experiment at work, or of the one that begins."""
+    if held.lineage is not None:
+        return batch_words(held.lineage.training.batch_size, num_workers())
+    return batch_words(int(command["experiment"]["batch_size"]), num_workers())
 
 
 def _begin(command: Command, held: _Held) -> _Lineage:
@@ -364,12 +367,6 @@ def _state(lineage: _Lineage, dataset: dict[str, Any]) -> CheckpointState:
         weights=asdict(lineage.report),
         dataset=dataset,
     )
-
-
-def no_device_memory(error: torch.OutOfMemoryError) -> str:
-    """What to do when a batch does not fit the device."""
-    first_line = str(error).splitlines()[0]
-    return f"batch_size: must fit the device's memory; {first_line}. Lower batch_size"
 
 
 def _reply(mailbox: ray.actor.ActorHandle, answer: dict[str, Any]) -> None:

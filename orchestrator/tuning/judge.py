@@ -56,6 +56,8 @@ class Judge:
                 self._judge(record["lineage"], record["epoch"], record["metrics"])
             case "end":
                 self._end(record["trial"], record["state"])
+            case "left":  # nobody waits for it
+                self._open[self._lineages[record["trial"]]].discard(record["trial"])
 
     def stop_of(self, lineage: str) -> int | None:
         """The epoch at which a lineage is to stop; None if it may go on."""

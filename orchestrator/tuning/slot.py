@@ -22,6 +22,11 @@ from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.lineages import Leg
 from orchestrator.tuning.study import LINEAGES
 
+NOT_AGAIN = (
+    "It would fail again, so that this study does not train it again; once its cause is mended, "
+    "use another name with study=NAME"
+)
+
 Config = dict[str, Any]
 Result = dict[str, Any]
 
@@ -98,7 +103,8 @@ class Slot(tune.Trainable):
             failed = self._failed(str(error), detail=error.detail, retry=True)
             return failed | {"no_room": True}
         except SlotError as error:
-            return self._failed(str(error), detail=error.detail, retry=True)
+            reason = f"{error}. {NOT_AGAIN}" if error.final else str(error)
+            return self._failed(reason, detail=error.detail, retry=not error.final)
         self._scores.append(metrics["val_macro_f1"])
         return {
             "lineage": self._leg["lineage"],

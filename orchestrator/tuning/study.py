@@ -317,8 +317,8 @@ def resume(
         stopping: whether trials are stopped; if not, those that were are open again.
 
     Returns:
-        The numbers of the trials that had ended and are open again, but for those that the
-        ledger says so of already.
+        The numbers of the trials that had ended, or were left, and are open again, but for those
+        that the ledger says so of already.
 
     Raises:
         ConfigError: the ledger is of another experiment or data set.
@@ -344,9 +344,9 @@ def resume(
         state.add_trial(trial)
         if not past.open:
             state.end_trial(past.number)
-    kinds = ("trial", "end")
+    kinds = ("trial", "end", "left")
     last = {record["trial"]: record["record"] for record in kept if record["record"] in kinds}
-    return tuple(n for n in sorted(last) if last[n] == "end" and state.is_open(n))
+    return tuple(n for n in sorted(last) if last[n] != "trial" and state.is_open(n))
 
 
 def past_trials(records: Iterable[Record], *, stopping: bool = True) -> list[PastTrial]:
@@ -361,6 +361,10 @@ def past_trials(records: Iterable[Record], *, stopping: bool = True) -> list[Pas
                 first, _ = trials.get(record["trial"], (place, record))
                 trials[record["trial"]] = (first, record)
                 ends.pop(record["trial"], None)
+            case "values":
+                first, said = trials[record["trial"]]
+                named = {key: record[key] for key in ("values", "configuration")}
+                trials[record["trial"]] = (first, {**said, **named})
             case "end":
                 ends[record["trial"]] = (place, record)
             case "epoch":

@@ -12,13 +12,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Generic, TypeVar
 
 from orchestrator.config.errors import StalledError
 
 LOOKS = 20
 """Looks within the time that nothing may move."""
+LOOK_TIMEOUT_S = 20.0
+"""Ray may be what hangs: then nothing is seen to move."""
 REPORT_TIMEOUT_S = 20.0
-"""Ray may be what hangs: then the report goes without its part."""
+"""And the report goes without its part."""
 
 ABORTS, ABORT_S = 4, 30.0
 """Libraries may swallow the error once, and what they clean up takes a while."""
@@ -26,6 +29,7 @@ ABORTS, ABORT_S = 4, 30.0
 Signs = Callable[[], object]
 Report = Callable[[], Sequence[str]]
 Clock = Callable[[], float]
+T = TypeVar("T")
 
 
 class Watchdog:
@@ -36,18 +40,28 @@ class Watchdog:
         self._signs = signs
         self._clock = clock
         self._last: object = None
+        self._look: _Question[object] | None = None
         self._moved_s = clock()
         self.still_s()
 
     def still_s(self) -> float:
         """Look once; returns for how long nothing has moved, seconds."""
-        try:
-            now = self._signs()
-        except Exception:  # noqa: BLE001 - whatever keeps us from seeing life is no sign of it
-            now = self._last
-        if now != self._last:
-            self._last, self._moved_s = now, self._clock()
+        for now in self._seen():
+            if now != self._last:
+                self._last, self._moved_s = now, self._clock()
         return self._clock() - self._moved_s
+
+    def _seen(self) -> Sequence[object]:
+        """The signs, if they came in time; those that come late are found by the next look.
+
+        So no more than one look ever hangs, however long Ray does not answer.
+        """
+        if self._look is None:
+            self._look = _Question(self._signs)
+        answers = self._look.wait(LOOK_TIMEOUT_S)
+        if self._look.is_over():
+            self._look = None  # whatever keeps us from seeing life is no sign of it
+        return answers
 
 
 @contextmanager
@@ -103,15 +117,34 @@ def stalled_message(stall_s: float, lines: Sequence[str]) -> str:
 
 
 def _in_time(report: Report) -> Sequence[str]:
-    found: list[Sequence[str]] = []
+    question = _Question(report)
+    answers = question.wait(REPORT_TIMEOUT_S)
+    if question.error is not None:  # the study ends without it
+        return (f"ray         says nothing of it: {question.error}",)
+    return answers[0] if answers else ("ray         does not answer",)
 
-    def ask() -> None:
+
+class _Question(Generic[T]):
+    """What is asked of Ray in a thread of its own, as the answer may never come."""
+
+    def __init__(self, ask: Callable[[], T]) -> None:
+        self._answers: list[T] = []
+        self._ask = ask
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True, name="watchdog-question")
+        self._thread.start()
+
+    def wait(self, timeout_s: float) -> Sequence[T]:
+        """The answer; nothing where there is none in time, or an error in its place."""
+        self._thread.join(timeout_s)
+        return tuple(self._answers)
+
+    def is_over(self) -> bool:
+        """Whether nothing more will come."""
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
         try:
-            found.append(report())
-        except Exception as error:  # noqa: BLE001 - the study ends without it
-            found.append((f"ray         says nothing of it: {error}",))
-
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(REPORT_TIMEOUT_S)
-    return found[0] if found else ("ray         does not answer",)
+            self._answers.append(self._ask())
+        except Exception as error:  # noqa: BLE001 - whoever asked decides what it means
+            self.error = error

@@ -103,3 +103,19 @@ def test_a_slot_that_could_not_start_says_that_it_had_no_room(error):
     result = slot.step()
     assert (result["failed"], result["done"]) == (str(error), True)
     assert result.get("no_room", False) == isinstance(error, NoRoomError)
+
+
+@pytest.mark.parametrize("final", [True, False])
+def test_a_trial_that_must_fail_again_is_not_trained_again_by_the_same_study(final):
+    class Gone(Run):
+        def next_epoch(self) -> dict:
+            raise SlotError("slot: ValueError: wrong value", final=final)
+
+    slot = Slot.__new__(Slot)
+    slot._name, slot._run = "slot-0", Gone([])
+    slot.reset_config(
+        leg_config(Leg("a", to_dict(Experiment()), 0, (), 3, ((3, 0),), (3,)), Path("s"), 0)
+    )
+    result = slot.step()
+    assert result["retry"] is not final
+    assert ("study=NAME" in result["failed"]) is final

@@ -26,6 +26,7 @@ from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
 from orchestrator.tuning.seeds import Repeats, by_configuration
 from orchestrator.tuning.study import FAILURES, Failure, Study, past_trials, resume
+from orchestrator.tuning.taking_up import TakenUp, take_up
 
 GRID = {
     "kind": "grid",
@@ -148,9 +149,15 @@ class Driver:
         with Ledger(self.folder) as ledger:
             if not past:
                 ledger.append(fake_study.head())
+            self.taken_up = self._taken_up(past)
+            past += [ledger.append(record) for record in self.taken_up.news]
             study = self._study(past, ledger)
             self._drive(study, random.Random(self.seed))
             assert study.complete()
+
+    def _taken_up(self, records) -> TakenUp:
+        past = past_trials(records, stopping=self.space.stop.rule != "none")
+        return take_up(records, past, self.space, 0, Resolver("mine", {}, "d" * 64).trial)
 
     def _study(self, past, ledger) -> Study:
         resolver = Resolver("mine", {}, "d" * 64)
@@ -158,7 +165,9 @@ class Driver:
         stops = self.space.stop.rule != "none"
         reopened = resume(past, state, resolver.trial, stopping=stops)
         whole = whole_paths(self.space, resolver)
-        known = past_trials(past, stopping=stops)
+        known = self.taken_up.past
+        for number in self.taken_up.left:
+            state.end_trial(number)
         configurations = by_configuration(known, self.space, 0)
         proposals = Proposals(self.space, seed=0, whole=whole, past=configurations)
         judge = Judge(self.space.stop, max(self.space.epochs_choices(2)))
@@ -174,7 +183,7 @@ class Driver:
             self.num_slots,
             judge,
         )
-        study.reopen(reopened)
+        study.reopen(number for number in reopened if number not in self.taken_up.left)
         study.end_stopped()
         if self.space.num_listed():
             study.open_all()

@@ -1,5 +1,6 @@
 """Which ends of a Train run a new one can mend."""
 
+import pickle
 import re
 import time
 from types import SimpleNamespace
@@ -14,8 +15,9 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from orchestrator.config.errors import NoRoomError
+from orchestrator.config.errors import NoRoomError, SlotError
 from orchestrator.training import warm_run
+from orchestrator.training.memory import batch_words
 from orchestrator.training.warm_run import WarmRun, slot_error
 
 
@@ -87,6 +89,71 @@ def test_too_little_memory_says_what_to_lower_and_is_not_tried_again(failure, sa
     error = slot_error(failure, said)
     assert re.search(says, str(error))
     assert not error.retryable
+
+
+BATCH = batch_words(4096, 2)
+
+
+@pytest.mark.parametrize(
+    "cause",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB\nmore"),
+        OutOfMemoryError(KILLED_FOR_MEMORY),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate "
+            "memory: you tried to allocate 4 bytes. Error code 12 (Cannot allocate memory)\nmore"
+        ),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 4 bytes."),
+        MemoryError(),
+    ],
+)
+def test_too_little_memory_names_the_batch_of_all_workers_and_of_each(cause):
+    error = slot_error(group_error(cause, RuntimeError("Connection closed by peer")), said, BATCH)
+    assert "got batch_size=4096, about 2048 on each of 2 workers; " in str(error)
+    assert "Lower batch_size" in str(error)
+    assert "more" not in str(error)
+    assert not error.retryable
+
+
+def test_a_run_knows_the_batch_of_what_it_began_last(monkeypatch):
+    run = WarmRun.__new__(WarmRun)
+    run._name, run.workers, run._batch = "slot-0", 2, ""
+    monkeypatch.setattr(warm_run, "say", lambda *_: None)
+    monkeypatch.setattr(warm_run.ray, "get", lambda _: None)
+    run._mailbox = SimpleNamespace(put=SimpleNamespace(remote=lambda _: None))
+    monkeypatch.setattr(run, "_next_answer", lambda: {"kind": "begun"})
+    run.ask({"kind": "begin", "lineage": "a", "experiment": {"batch_size": 4096}})
+    assert run._batch == BATCH
+
+
+@pytest.mark.parametrize(
+    ("failure", "final"),
+    [
+        (group_error(ValueError("wrong value")), True),
+        (group_error(RuntimeError("mat1 and mat2 shapes cannot be multiplied")), True),
+        (group_error(ValueError("wrong value"), NodeDiedError("gone")), False),
+        (group_error(torch.OutOfMemoryError("CUDA out of memory")), False),
+        (group_error(OutOfMemoryError(KILLED_FOR_MEMORY)), False),
+        (group_error(RuntimeError("CUDA error: unspecified launch failure")), False),
+        (group_error(ValueError("wrong value"), RuntimeError("NCCL error")), False),
+        (group_error(FileNotFoundError("a mount is gone")), False),
+        (group_error(ImportError("libcublas.so")), False),
+        (group_error(SlotError("slot: worker 0 must start once")), False),
+        (WorkerGroupError("NCCL hangs", {}), False),
+        (ControllerError(ValueError("of Ray's own")), False),
+        (None, False),
+    ],
+)
+def test_what_must_fail_again_is_the_experiments_own_fault_and_not_that_of_what_is_around_it(
+    failure, final
+):
+    assert slot_error(failure, said, BATCH).final == final
+    assert not slot_error(failure, said).final, "no experiment was at work"
+
+
+def test_what_must_fail_again_is_known_after_pickling():
+    error = pickle.loads(pickle.dumps(slot_error(group_error(ValueError("x")), said, BATCH)))
+    assert (error.final, error.retryable, error.detail) == (True, False, error.detail)
 
 
 def test_the_message_ends_with_the_last_line_of_the_cause_and_the_detail_has_it_all():

@@ -93,6 +93,37 @@ def test_signs_that_cannot_be_had_are_no_sign():
         _hang_with(stop, gone)
 
 
+def test_signs_that_never_come_end_the_study_and_are_asked_for_once(monkeypatch):
+    monkeypatch.setattr(watchdog, "LOOK_TIMEOUT_S", 0.005)
+    never, asked = threading.Event(), []
+
+    def frozen() -> object:
+        asked.append(threading.current_thread())
+        never.wait(60)
+        return "too late"
+
+    with stop_on_signals() as stop, pytest.raises(StalledError):
+        _hang_with(stop, frozen)
+    assert len(asked) == 1, "no thread is left behind for each look"
+    never.set()
+
+
+def test_signs_that_come_late_are_seen_by_the_next_look(monkeypatch):
+    monkeypatch.setattr(watchdog, "LOOK_TIMEOUT_S", 0.005)
+    world, late = World(), threading.Event()
+
+    def slow() -> object:
+        late.wait(60)
+        return world.signs
+
+    dog = Watchdog(slow, lambda: world.now_s)
+    world.now_s += 500
+    assert dog.still_s() == 500
+    monkeypatch.setattr(watchdog, "LOOK_TIMEOUT_S", 60.0)
+    late.set()
+    assert dog.still_s() == 0
+
+
 def _hang_with(stop, signs) -> None:
     with watching(signs, tuple, stop.abort, stall_s=0.05):
         threading.Event().wait(60)

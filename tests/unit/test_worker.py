@@ -403,6 +403,40 @@ def test_a_network_that_cannot_be_compiled_fails_its_trial_and_no_more(held, tmp
     assert begin(held, tmp_path)["kind"] == "begun"
 
 
+@pytest.mark.parametrize("when", ["build", "train_epoch"])
+def test_a_batch_that_finds_no_memory_on_the_node_fails_its_trial_and_no_more(
+    when, held, tmp_path, monkeypatch
+):
+    def too_large(*_: object) -> None:
+        torch.empty(2**61, dtype=torch.uint8)  # torch's own error, whatever its words are here
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker, "_build" if when == "build" else when, too_large)
+        answer = begin(held, tmp_path)
+        if when == "train_epoch":
+            answer = worker._carry_out({"kind": "epoch"}, held)
+    assert (answer["kind"], answer["final"]) == ("failed", False)
+    assert answer["error"].startswith("batch_size: must fit the node's memory; got batch_size=16, ")
+    assert answer["error"].endswith("resources.slots or resources.device_budget_gib")
+    assert begin(held, tmp_path)["kind"] == "begun"
+    assert epoch(held)["epoch"] == 1
+
+
+def test_a_batch_that_finds_no_memory_on_its_device_says_how_large_it_was(
+    held, tmp_path, monkeypatch
+):
+    def too_large(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    begin(held, tmp_path)
+    monkeypatch.setattr(worker, "train_epoch", too_large)
+    answer = worker._carry_out({"kind": "epoch"}, held)
+    assert answer["error"] == (
+        "batch_size: must fit the device's memory; got batch_size=16, all of it on one worker; "
+        "CUDA out of memory. Tried to allocate 2 GiB. Lower batch_size"
+    )
+
+
 def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_record(held, tmp_path):
     begin(held, tmp_path, milestones=(2,))
     assert all("val_groups" not in epoch(held) for _ in range(2))
