@@ -69,7 +69,10 @@ class Nodes:
     def add(self, name: str, cpus: int = 1) -> None:
         """Start a node and wait until it is one of the cluster."""
         before = self.num_alive()
-        self._start(name, f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}")
+        # As on a machine of its own. In a shared folder each node unpacks the code of a job anew,
+        # and takes it away from the processes of the others while it does.
+        own = f"--temp-dir={self._folder / name}"
+        self._start(name, f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}", own)
         assert within(180, lambda: self.num_alive() > before), self.output(name)
 
     def kill(self, name: str) -> None:
