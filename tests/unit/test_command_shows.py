@@ -5,13 +5,19 @@ import sys
 from contextlib import contextmanager
 from types import SimpleNamespace
 
+import optuna
 import pytest
 import yaml
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
 from orchestrator import ablate, train
 from orchestrator.cluster import Cluster
+from orchestrator.results.optuna_journal import JOURNAL
+from orchestrator.results.study_fold import fold
 from orchestrator.results.tensorboard_runs import RunFiles
 from orchestrator.tuning.capacity import Node
+from orchestrator.tuning.ledger import LEDGER, read_records
 from tests.unit.event_reader import curves, hparams, images
 from tests.unit.fake_study import epoch
 from tests.unit.prepared_set import write_set
@@ -105,11 +111,11 @@ def run_training(*words):
     assert train.main([*given, *words]) == 0
 
 
-def run_study(tmp_path, *words):
-    rows = [{"optimizer.lr": lr, "epochs": epochs} for lr in (0.1, 0.2) for epochs in (1, 2)]
+def run_study(tmp_path, *words, **more):
+    axes = {**more, "optimizer.lr": [0.1, 0.2], "epochs": [1, 2]}
     base = {"model.width": 0.125, "optimizer.name": "sgd"}
-    space = {"question": "?", "kind": "rows", "rows": rows, "base": base}
-    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space))
+    space = {"question": "?", "kind": "grid", "axes": axes, "base": base}
+    (tmp_path / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False))
     given = ["space=space.yaml", "data.path=faces", "study=s", "address=local"]
     assert ablate.main([*given, *words]) == 0
 
@@ -183,6 +189,20 @@ def test_a_study_that_is_complete_is_not_written_again(pretend, tmp_path, capsys
     said = capsys.readouterr().out
     assert "by phase" not in said
     assert "tensorboard --logdir" in said
+
+
+def test_a_study_that_a_model_joins_shows_each_configuration_once(pretend, tmp_path, capsys):
+    run_study(tmp_path)
+    capsys.readouterr()
+    run_study(tmp_path, **{"model.name": ["main", "baseline"]})
+    said = capsys.readouterr().out
+    assert "trials      8 in 4 trainings: 4 epochs to train" in said
+    assert "must be able to write" not in said
+    view = fold(read_records(tmp_path / "runs" / "s" / LEDGER))
+    assert [row.values["model.name"] for row in view.trials] == ["main"] * 4 + ["baseline"] * 4
+    storage = JournalStorage(JournalFileBackend(str(tmp_path / "runs" / "s" / JOURNAL)))
+    params = [trial.params for trial in optuna.load_study(study_name=None, storage=storage).trials]
+    assert params == [dict(row.values) for row in view.trials]
 
 
 def test_a_training_survives_a_tensorboard_that_cannot_be_written(
