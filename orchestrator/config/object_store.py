@@ -17,6 +17,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -107,8 +108,9 @@ class Store:
             first: what goes before the others, as it says that they are whole.
         """
         files = self.files()
-        for name in sorted(files, key=lambda name: name != first):
-            self.remove(name)
+        if first in files:
+            self.remove(first)
+        self._patiently(self._remove_all)
         return sum(files.values())
 
     def _infos(self) -> dict[str, fs.FileInfo]:
@@ -131,10 +133,13 @@ class Store:
                 raise OSError(f"NETWORK_CONNECTION: {name} ended early")
 
     def _remove(self, name: str) -> None:
-        try:
+        with suppress(FileNotFoundError):
             self.folder.remove(name)
-        except FileNotFoundError:
-            return
+
+    def _remove_all(self) -> None:
+        # Not one by one: after each, pyarrow would leave an empty object that stands for the folder.
+        with suppress(FileNotFoundError):
+            self.folder.remove_all()
 
     def _patiently(self, step: Callable[[], T]) -> T:
         pause_s, until_s = FIRST_PAUSE_S, time.monotonic() + RETRY_FOR_S
