@@ -17,11 +17,11 @@ from orchestrator.clean_up import clean_up
 from orchestrator.cluster import Cluster, connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
-from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.errors import ConfigError, OrchestratorError, StorageError
 from orchestrator.config.experiment import EMBEDDED, Experiment
+from orchestrator.config.home import Home, open_home
 from orchestrator.config.space import Space
 from orchestrator.config.stop_rule import StopRule
-from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.dashboard.page import write_page
 from orchestrator.dashboard.surfaces import shown_in_ray
@@ -43,6 +43,7 @@ from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
+from orchestrator.results.tensorboard import FOLDER as TENSORBOARD
 from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.stopping import go_on
 from orchestrator.study_job import StudyJob, plan, train_study
@@ -66,6 +67,7 @@ DESCRIPTION = (
 EXAMPLES = (
     f"{COMMAND} --space factorial --data.path prepared/affwild2 --model.weights vggface.pth",
     f"{COMMAND} --space my_space.yaml data.path=prepared/fer2013 data.protocol=official --dry-run",
+    f"{COMMAND} --space factorial data.path=s3://bucket/faces out=s3://bucket/runs",
 )
 ABOUT_EMBEDDED = (
     "These are drawn faces: they show that the pipeline works here and say nothing about real",
@@ -93,31 +95,34 @@ def main(argv: Sequence[str]) -> int:
     _stop_rule(config, space)
     experiments = _check(config, space, dataset)
     if config.dry_run and dataset is not None and is_private(config.address):
-        _plan(_job(config, space, experiments, dataset, argv), [this_machine()])
+        with open_home(config.out) as runs:
+            _plan(_job(config, runs, space, experiments, dataset, argv), [this_machine()])
         return 0
     has_tab = is_private(config.address) and not config.dry_run
     with (
-        serving(Path(config.out), wanted=has_tab) as tab,
+        open_home(config.out) as runs,
+        serving(runs.local, wanted=has_tab) as tab,
         connect(config.address, proxy_server_url=tab.server_url) as cluster,
     ):
         dataset = dataset or embedded_dataset(config.out)
-        job = _job(config, space, experiments, dataset, argv)
+        job = _job(config, runs, space, experiments, dataset, argv)
         _show_page(job, tab, cluster)
         return _ablate(job, cluster)
 
 
 def _job(
     config: AblateConfig,
+    runs: Home,
     space: Space,
     experiments: tuple[Experiment, ...],
     dataset: PreparedDataset,
     argv: Sequence[str],
 ) -> StudyJob:
-    folder = Path(config.out).absolute() / (config.study or _study_name(config, dataset))
+    home = runs / (config.study or _study_name(config, dataset))
     resolver = Resolver(config.space, _given(config), dataset.fingerprint)
     stopping = _stop_rule(config, space)
     again = go_on(COMMAND, argv)
-    return StudyJob(config, space, stopping, experiments, resolver, dataset, folder, again)
+    return StudyJob(config, space, stopping, experiments, resolver, dataset, home, again)
 
 
 def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
@@ -137,7 +142,7 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
     journal = OptunaJournal(job.folder, print)
     in_ray = shown_in_ray(job.folder, cluster.logs)
     with (
-        Ledger(job.folder) as ledger,
+        Ledger(job.home) as ledger,
         LiveBoard(sys.stdout) as board,
         tensorboard,
         journal,
@@ -155,8 +160,8 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
     write_effects(effects, view, job.folder)
     closing = (
         *_closing(job, view, cluster, complete=trained.complete),
-        *tensorboard.closing_lines(),
-        *journal.closing_lines(),
+        *job.home.named(tensorboard.closing_lines()),
+        *job.home.named(journal.closing_lines()),
     )
     board_lines = (without_home(text_table(view)), *effect_lines(effects))
     print("", *board_lines, "", *trained.times, *freed, *closing, sep="\n")
@@ -164,7 +169,17 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
         print(f"page        not written: {one_line(str(error), 200)}")
+    _send_results(job.home)
     return _exit_status(view, complete=trained.complete)
+
+
+def _send_results(home: Home) -> None:
+    """What is made of the record, if an object store keeps the study; it is whole without."""
+    try:
+        home.send_files()
+        home.send_folder(TENSORBOARD)
+    except StorageError as error:
+        print(f"results     not all sent: {one_line(str(error), 200)}")
 
 
 def _plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> SlotCapacity:
@@ -178,7 +193,7 @@ def _clean_up(job: StudyJob, ledger: Ledger, screen: StudyScreen) -> tuple[str, 
     """Removes the weights of a complete study that `keep` does not want; says how much that was."""
     freed = clean_up(
         screen.view(),
-        job.folder,
+        ledger.home,
         job.config.keep,
         lambda record: screen.show(ledger.append(record)),
     )
@@ -249,7 +264,7 @@ def _study_name(config: AblateConfig, dataset: PreparedDataset) -> str:
 def _closing(
     job: StudyJob, view: StudyView, cluster: Cluster, *, complete: bool
 ) -> tuple[str, ...]:
-    folder = as_typed(job.folder)
+    folder = job.home.shown
     more = f"python -m orchestrator.leaderboard study={folder}" if complete else job.command
     lines = closing_lines(view, folder, more, complete=complete)
     if job.config.data.path == EMBEDDED:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cluster import connect
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.home import Home
 from orchestrator.config.production import AdaptConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
 from orchestrator.results.report_sources import IDENTITY
@@ -215,7 +216,7 @@ def _train(
     config = adaptation.train_config(remedy, experiment)
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "train.log").open("w") as log, contextlib.redirect_stdout(log):
-        status = train_run(config, experiment, dataset, folder, "the same `adapt` command")
+        status = train_run(config, experiment, dataset, Home(folder), "the same `adapt` command")
     if status:  # Ctrl-C; its epochs so far are kept
         raise KeyboardInterrupt
 

@@ -7,11 +7,10 @@ told first: at no moment does the leaderboard point at weights that are gone.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, Literal
 
+from orchestrator.config.home import Home
 from orchestrator.results.places import Place
 from orchestrator.results.study_view import StudyView, TrialRow
 from orchestrator.tuning.study import LINEAGES
@@ -20,12 +19,12 @@ Keep = Literal["all", "best", "winner"]
 Record = dict[str, Any]
 
 
-def clean_up(view: StudyView, study: Path, keep: Keep, append: Callable[[Record], None]) -> int:
+def clean_up(view: StudyView, study: Home, keep: Keep, append: Callable[[Record], None]) -> int:
     """Remove what `keep` does not want of a study that is complete.
 
     Args:
         view: the study as its ledger tells it.
-        study: its folder.
+        study: its home.
         keep: all = nothing is removed; best = of each lineage the weights of its best trial, and
             the newest point to go on from; winner = the weights of the winner and its equals, of
             every seed: with more seeds another one can be the median.
@@ -43,10 +42,9 @@ def clean_up(view: StudyView, study: Path, keep: Keep, append: Callable[[Record]
         if row.checkpoint and row.checkpoint not in kept and row.lineage not in unfinished:
             append(_without_weights(row))
     return sum(
-        _remove(folder)
-        for lineage in sorted((study / LINEAGES).glob("*"))
-        for folder in _unwanted(lineage, study, kept, keep)
-        if lineage.name not in unfinished
+        study.remove(folder)
+        for folder in _unwanted(study, kept, keep)
+        if _lineage_of(folder) not in unfinished
     )
 
 
@@ -75,17 +73,17 @@ def _without_weights(row: TrialRow) -> Record:
     return {"record": "weights_removed", "trial": row.trial}
 
 
-def _unwanted(lineage: Path, study: Path, kept: set[str], keep: Keep) -> list[Path]:
-    weights = sorted(lineage.glob("milestones/epoch-*"))
-    resume_points = sorted(lineage.glob("last/epoch-*"))
-    stay = 1 if keep == "best" else 0
+def _unwanted(study: Home, kept: set[str], keep: Keep) -> list[str]:
+    """Folders of checkpoints, by their path from the study's."""
+    weights = study.folders(f"{LINEAGES}/*/milestones/epoch-*")
+    resume_points = study.folders(f"{LINEAGES}/*/last/epoch-*")  # of each lineage in order
+    newest = {_lineage_of(folder): folder for folder in resume_points}
+    stay = set(newest.values()) if keep == "best" else set()
     return [
-        *(folder for folder in weights if str(folder.relative_to(study)) not in kept),
-        *resume_points[: len(resume_points) - stay],
+        *(folder for folder in weights if folder not in kept),
+        *(folder for folder in resume_points if folder not in stay),
     ]
 
 
-def _remove(folder: Path) -> int:
-    num_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    shutil.rmtree(folder)
-    return num_bytes
+def _lineage_of(folder: str) -> str:
+    return folder.split("/")[1]

@@ -11,6 +11,8 @@ from pathlib import Path
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED
+from orchestrator.config.folder import Folder, folder
+from orchestrator.config.object_store import Store
 from orchestrator.ingest.dataset import PreparedDataset, open_dataset
 from orchestrator.ingest.manifest import FILE_NAME
 from orchestrator.prepare import prepare
@@ -29,7 +31,7 @@ def find_dataset(path: str, out: str) -> PreparedDataset | None:
     if path != EMBEDDED:
         return open_dataset(path)
     root = _folder(out)
-    return open_dataset(root) if (root / FILE_NAME).is_file() else None
+    return open_dataset(root) if _is_there(root) else None
 
 
 def embedded_dataset(out: str) -> PreparedDataset:
@@ -45,8 +47,15 @@ def embedded_dataset(out: str) -> PreparedDataset:
     )
 
 
-def _folder(out: str) -> Path:
-    return Path(out).absolute() / EMBEDDED
+def _folder(out: str) -> Folder:
+    runs = folder(out) if "://" in out else Folder(str(Path(out).absolute()))
+    return runs / EMBEDDED
+
+
+def _is_there(root: Folder) -> bool:
+    if root.local is not None:
+        return (root.local / FILE_NAME).is_file()
+    return Store(root).has(FILE_NAME)
 
 
 def check_embedded_protocol(protocol: str) -> None:

@@ -35,7 +35,8 @@ def ready_slots(
         data: which rows of it.
         capacity: what each worker gets.
         resources: limits that the user gave.
-        folder: of the run or study, seen from every node.
+        folder: of the run or study, seen from every node. Of one that an object store keeps it
+            is the driver's own: no checkpoint of ours goes through Ray, so no other node asks for it.
     """
     quiet_libraries()
     read = read_training_data(

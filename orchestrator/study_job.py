@@ -14,6 +14,7 @@ from pathlib import Path
 from orchestrator.cluster import nodes
 from orchestrator.config.commands import AblateConfig
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.home import Home
 from orchestrator.config.space import Space
 from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.validate import to_dict
@@ -26,7 +27,7 @@ from orchestrator.stopping import stop_on_signals
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots
 from orchestrator.tuning.forecast import forecast, plan_lines, used_counts
 from orchestrator.tuning.judge import Judge
-from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, read_records
+from orchestrator.tuning.ledger import LEDGER, VERSION, Ledger, Record, fetch_ledger, read_records
 from orchestrator.tuning.lineages import StudyState
 from orchestrator.tuning.plan import Resolver, checked, whole_paths
 from orchestrator.tuning.proposals import Proposals, distributions
@@ -48,7 +49,7 @@ class StudyJob:
         experiments: those that are known before the start, of one seed each.
         resolver: makes an experiment of a trial's values.
         dataset: checked.
-        folder: of the study.
+        home: of the study.
         command: that runs it again.
     """
 
@@ -58,8 +59,13 @@ class StudyJob:
     experiments: tuple[Experiment, ...]
     resolver: Resolver
     dataset: PreparedDataset
-    folder: Path
+    home: Home
     command: str
+
+    @property
+    def folder(self) -> Path:
+        """Where this process works on the study."""
+        return self.home.local
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
@@ -98,14 +104,17 @@ def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tu
 
     Raises:
         ConfigError: a trial does not fit the cluster, or the ledger is of another experiment.
+        StorageError: the object store that keeps the study does not answer.
     """
+    fetch_ledger(job.home)
     state, records = job.state(), list(read_records(job.folder / LEDGER))
     resume(records, state, job.resolver.trial, stopping=job.stops())
     experiments = with_seeds(job.experiments, job.space.seeds)
     lineages = [job.resolver.lineage(experiment) for experiment in experiments]
     expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
-    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, job.folder)
+    shown = job.home.shown
+    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, shown)
     if words := job.stopping.words():
         lines = (*lines, f"stopping    {words}")
     return capacity, (*lines, *left_lines(_taken_up(job, records).left))
@@ -192,7 +201,7 @@ def _resumed(
     resolve = checked(job.resolver, image_size=image_size, num_classes=num_classes)
     if job.space.num_listed():
         resolve = job.resolver.trial  # all were checked before the start
-    study = Study(job.folder, ledger, state, repeats, resolve, screen.show, num_slots, judge)
+    study = Study(ledger.home, ledger, state, repeats, resolve, screen.show, num_slots, judge)
     study.reopen(number for number in reopened if number not in taken_up.left)
     study.end_stopped()
     if job.space.num_listed():
@@ -210,7 +219,7 @@ def _train(job: StudyJob, study: Study, capacity: SlotCapacity, ray_logs: str) -
     from orchestrator.tuning.tune_run import run_study, study_signs
 
     watch, resources = Stopwatch(), job.config.resources
-    logs = (ray_logs, str(job.folder / FAILURES))
+    logs = (ray_logs, f"{job.home.kept}/{FAILURES}")
 
     def report() -> Sequence[str]:
         return stall_report(study.last_record, logs)

@@ -23,9 +23,11 @@ from datasets import EMOTIONS
 from orchestrator.cluster import connect, is_private, nodes
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import TrainConfig
-from orchestrator.config.errors import ConfigError, StalledError
+from orchestrator.config.errors import ConfigError, StalledError, StorageError
 from orchestrator.config.experiment import Experiment, Resources
-from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
+from orchestrator.config.folder import Folder
+from orchestrator.config.home import Home, held, open_home
+from orchestrator.config.storage import as_typed, write_atomic, write_json
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.embedded import (
     IMAGE_PX,
@@ -37,7 +39,9 @@ from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
 from orchestrator.results.phase_table import Stopwatch, phase_table, speed_lines, summed
 from orchestrator.results.plots import learning_curve
+from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import augmented_grid
+from orchestrator.results.tensorboard import FOLDER as TENSORBOARD
 from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.stopping import Stop, go_on, stop_on_signals
 from orchestrator.training.early_stop import last_epoch
@@ -61,7 +65,9 @@ EXAMPLES = (
     "optimizer.lr=1e-3",
     f"{COMMAND} --config orchestrator/presets/main.yaml data.path=prepared/faces",
     f"{COMMAND} --config runs/main-1a2b3c4d5e6f/config.yaml --epochs 30",
+    f"{COMMAND} data.path=s3://bucket/faces out=s3://bucket/runs",
 )
+CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
 Metrics = Mapping[str, Any]
 
 
@@ -75,17 +81,16 @@ def main(argv: Sequence[str]) -> int:
     )
     dataset = find_dataset(config.data.path, config.out)
     _check(experiment, dataset, config.resources)
-    with connect(config.address):
+    with open_home(config.out) as runs, connect(config.address):
         dataset = dataset or embedded_dataset(config.out)
         key = lineage_key(experiment, dataset.fingerprint)
         name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
-        folder = Path(config.out).absolute() / name
-        with exclusive(folder, "name"):
-            return train_run(config, experiment, dataset, folder, go_on(COMMAND, argv))
+        with held(runs / name, "name", print) as home:
+            return train_run(config, experiment, dataset, home, go_on(COMMAND, argv))
 
 
 def train_run(
-    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, folder: Path, again: str
+    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, home: Home, again: str
 ) -> int:
     """Trains to the asked epoch and writes the run folder as it goes; Ray must be initialised.
 
@@ -93,7 +98,7 @@ def train_run(
         config: of the command.
         experiment: its resolved experiment.
         dataset: checked.
-        folder: of the run.
+        home: of the run, held.
         again: the command that goes on where this one was stopped.
 
     Returns:
@@ -107,18 +112,18 @@ def train_run(
     from orchestrator.training.steady_run import SteadyRun, Task
     from orchestrator.tuning.stall_report import free_amounts
 
-    resources = config.resources
+    resources, folder = config.resources, home.local
     capacity = plan_slots(nodes(), resources, 1)
-    _write_facts(folder, experiment)
-    print(f"run         {as_typed(folder)}", flush=True)
+    _write_facts(home, experiment)
+    print(f"run         {home.shown}", flush=True)
     watch = Stopwatch()
-    with _watched(free_amounts, resources.stall_s, folder):
+    with _watched(free_amounts, resources.stall_s, home):
         plan, datasets = ready_slots(dataset, experiment.data, capacity, resources, folder)
     watch.lap("ingest")
     task = Task(
         experiment=to_dict(experiment),
         lineage=lineage_key(experiment, dataset.fingerprint),
-        folder=str(folder / "checkpoints"),
+        folder=str(home.kept / "checkpoints"),
         milestones=(),
         ends=(),
         keep_best=True,
@@ -129,11 +134,11 @@ def train_run(
     tensorboard.show_samples("training", lambda: augmented_grid(dataset, experiment))
     with tensorboard:  # outside: closing it must not keep the workers waiting
         try:
-            with _watched(signs_of_life, resources.stall_s, folder) as stop:
+            with _watched(signs_of_life, resources.stall_s, home) as stop:
                 found = len(steady.begin()["history"])
                 watch.lap("start")
                 stop.gently()
-                history = _epochs(steady, experiment, dataset.classes, folder, tensorboard, stop)
+                history = _epochs(steady, experiment, dataset.classes, home, tensorboard, stop)
                 written_s = steady.settle()["checkpoint_write_s"]
         except (KeyboardInterrupt, StalledError):
             steady.abandon()  # its workers would first end their epoch
@@ -142,13 +147,24 @@ def train_run(
             steady.stop()
             shutil.rmtree(plan.storage, ignore_errors=True)
     learning_curve(history, folder / "learning_curve.png")
-    closing = (*_closing(folder, experiment, history, again), *tensorboard.closing_lines())
+    _send_results(home)
+    watching_lines = home.named(tensorboard.closing_lines())
+    closing = (*_closing(home, experiment, history, again), *watching_lines)
     print(*_time_lines(watch, history[found:], written_s), *closing, sep="\n")
     return INTERRUPTED if len(history) < _last_epoch(experiment, history) else 0
 
 
+def _send_results(home: Home) -> None:
+    """Curves and event files, if an object store keeps the run; it is whole without."""
+    try:
+        home.send_files()
+        home.send_folder(TENSORBOARD)
+    except StorageError as error:
+        print(f"curves      not all sent: {one_line(str(error), 200)}")
+
+
 @contextmanager
-def _watched(signs: Signs, stall_s: float, folder: Path) -> Iterator[Stop]:
+def _watched(signs: Signs, stall_s: float, home: Home) -> Iterator[Stop]:
     """What is done in this context ends with an error where nothing moves any more.
 
     The first Ctrl-C ends it at once until `Stop.gently` is called.
@@ -156,7 +172,7 @@ def _watched(signs: Signs, stall_s: float, folder: Path) -> Iterator[Stop]:
     from orchestrator.tuning.stall_report import stall_report
 
     def report() -> Sequence[str]:
-        return stall_report(None, (str(as_typed(folder)),))
+        return stall_report(None, (str(home.shown),))
 
     with (
         stop_on_signals(at_once=True) as stop,
@@ -169,7 +185,7 @@ def _epochs(
     steady: SteadyRun,
     experiment: Experiment,
     classes: Sequence[str],
-    folder: Path,
+    home: Home,
     tensorboard: TensorBoard,
     stop: Stop,
 ) -> list[Metrics]:
@@ -185,7 +201,7 @@ def _epochs(
     history: list[Metrics] = []
     while len(history) < max(trained, _last_epoch(experiment, history)):
         history.append(steady.next_epoch())
-        _write_metrics(folder, history)
+        _write_metrics(home, history)
         tensorboard.show_training(history, classes)
         if len(history) > trained:
             print(_epoch_line(history[-1], epochs), flush=True)
@@ -227,16 +243,18 @@ def _check(experiment: Experiment, dataset: PreparedDataset | None, resources: R
         raise ConfigError(*problems)
 
 
-def _write_facts(folder: Path, experiment: Experiment) -> None:
+def _write_facts(home: Home, experiment: Experiment) -> None:
     """What was asked for and what it ran on; a name that holds another experiment is refused."""
-    path = folder / "config.yaml"
+    home.fetch(CONFIG)
+    path = home.local / CONFIG
     if path.is_file() and not _go_on(_experiment_of(path), experiment):
         raise ConfigError(
-            f"name: must be a new run folder or one of the same experiment; {folder} holds "
+            f"name: must be a new run folder or one of the same experiment; {home.kept} holds "
             "another (with schedule=cosine, another number of epochs is one). Choose another name"
         )
     write_atomic(path, yaml.safe_dump(to_dict(experiment), sort_keys=False).encode())
-    write_json(folder / "environment.json", describe_environment())
+    write_json(home.local / ENVIRONMENT, describe_environment())
+    home.send(CONFIG, ENVIRONMENT)
 
 
 def _experiment_of(path: Path) -> Experiment:
@@ -250,9 +268,10 @@ def _go_on(before: Experiment, now: Experiment) -> bool:
     return before.model_dump(exclude=ends) == now.model_dump(exclude=ends)
 
 
-def _write_metrics(folder: Path, history: Sequence[Metrics]) -> None:
+def _write_metrics(home: Home, history: Sequence[Metrics]) -> None:
     lines = "".join(json.dumps(metrics) + "\n" for metrics in history)
-    write_atomic(folder / "metrics.jsonl", lines.encode())
+    write_atomic(home.local / METRICS, lines.encode())
+    home.send(METRICS)
 
 
 def _epoch_line(metrics: Metrics, epochs: int) -> str:
@@ -282,15 +301,15 @@ def _time_lines(watch: Stopwatch, trained: Sequence[Metrics], written_s: float) 
 
 
 def _closing(
-    folder: Path, experiment: Experiment, history: Sequence[Metrics], again: str
+    home: Home, experiment: Experiment, history: Sequence[Metrics], again: str
 ) -> tuple[str, ...]:
     best = max(history, key=lambda metrics: metrics["val_macro_f1"])
-    shown = as_typed(folder)
+    shown = home.shown
     end = _last_epoch(experiment, history)
     stop: tuple[str, ...] = (f"stopped     after epoch {len(history)} of {end}, as asked",)
     if len(history) >= end:
         stop = _stop_lines(experiment, end, len(history))
-        again = _longer(folder, experiment, len(history), patient=bool(stop))
+        again = _longer(home, experiment, len(history), patient=bool(stop))
     return (
         "",
         *stop,
@@ -301,14 +320,14 @@ def _closing(
     )
 
 
-def _longer(folder: Path, experiment: Experiment, trained: int, *, patient: bool) -> str:
+def _longer(home: Home, experiment: Experiment, trained: int, *, patient: bool) -> str:
     """The command that trains on from here, whatever patience says."""
+    end = f"{' early_stop=0' if patient else ''} --epochs {trained + 10}"
+    if home.store is not None:  # its config.yaml is no file that a command could read
+        return f"the same command with{end}"
+    folder = home.local
     name = "" if is_bound_to_horizon(experiment) else f" name={folder.name}"
-    end = " early_stop=0" if patient else ""
-    return (
-        f"{COMMAND} --config {as_typed(folder)}/config.yaml out={as_typed(folder.parent)}{name}"
-        f"{end} --epochs {trained + 10}"
-    )
+    return f"{COMMAND} --config {home.shown}/{CONFIG} out={as_typed(folder.parent)}{name}{end}"
 
 
 def _stop_lines(experiment: Experiment, end: int, trained: int) -> tuple[str, ...]:
@@ -330,7 +349,7 @@ def _stop_lines(experiment: Experiment, end: int, trained: int) -> tuple[str, ..
     )
 
 
-def _checkpoint_line(kind: str, metrics: Metrics, shown: Path) -> str:
+def _checkpoint_line(kind: str, metrics: Metrics, shown: Folder | Path) -> str:
     epoch = metrics["epoch"]
     return (
         f"{kind:12}epoch {epoch}: validation macro-F1 {metrics['val_macro_f1']:.4f}, "

@@ -1,8 +1,17 @@
-"""Fixtures of all tests: an S3 server of this machine."""
+"""Fixtures of all tests: an S3 server of this machine, and one that can be made to fail."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
+
+from orchestrator.config import object_store
+from orchestrator.config.folder import folder
+
+if TYPE_CHECKING:
+    from tests.unit.faulty_s3 import FaultyS3
 
 _CREDENTIALS = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -34,3 +43,37 @@ def s3_bucket(s3_server: str) -> Iterator[str]:
             patch.setenv(name, value)
         boto3.client("s3").create_bucket(Bucket="faces")
         yield "s3://faces"
+
+
+@pytest.fixture(scope="session")
+def _faulty_server(s3_server: str) -> Iterator[FaultyS3]:
+    import boto3
+
+    from tests.unit.faulty_s3 import FaultyS3
+
+    proxy = FaultyS3(int(s3_server.rpartition(":")[2]))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in _CREDENTIALS.items():
+            patch.setenv(name, value)
+        with pytest.MonkeyPatch.context() as for_now:
+            for_now.setenv("AWS_ENDPOINT_URL", proxy.url)
+            boto3.client("s3").create_bucket(Bucket="faulty")
+            # The file system of a bucket is built once a process, with the endpoint of then.
+            assert folder("s3://faulty").filesystem is not None
+        yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def faulty_s3(_faulty_server: FaultyS3) -> Iterator[FaultyS3]:
+    """The server of the bucket `s3://faulty`, whose answers a test can spoil."""
+    _faulty_server.mend()
+    yield _faulty_server
+    _faulty_server.mend()
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of an object store are waited out for a moment only."""
+    monkeypatch.setattr(object_store, "FIRST_PAUSE_S", 0.05)
+    monkeypatch.setattr(object_store, "RETRY_FOR_S", 0.5)

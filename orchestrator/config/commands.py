@@ -124,7 +124,13 @@ class TrainConfig(Experiment):
     """Train one experiment."""
 
     resources: Resources = Resources()
-    out: Annotated[LocalPath, Field(description="folder that holds run folders")] = "runs"
+    out: Annotated[
+        StoragePath,
+        Field(
+            description="folder that holds run folders: a path that all nodes see, or "
+            "s3://bucket/folder"
+        ),
+    ] = "runs"
     name: Annotated[
         FolderName, Field(description="run folder's name; '' = from the experiment")
     ] = ""
@@ -141,7 +147,13 @@ class AblateConfig(Experiment):
         StopRule, Field(description="when trials end early; goes over the space's own")
     ] = StopRule()
     resources: Resources = Resources()
-    out: Annotated[LocalPath, Field(description="folder that holds study folders")] = "runs"
+    out: Annotated[
+        StoragePath,
+        Field(
+            description="folder that holds study folders: a path that all nodes see, or "
+            "s3://bucket/folder"
+        ),
+    ] = "runs"
     study: Annotated[
         FolderName, Field(description="study folder's name; '' = from its contents")
     ] = ""
@@ -173,7 +185,9 @@ class AblateConfig(Experiment):
 class LeaderboardConfig(Section):
     """Show the leaderboard of a study from its ledger."""
 
-    study: Annotated[str, Field(min_length=1, description="a study's folder")]
+    study: Annotated[
+        StoragePath, Field(description="a study's folder, a path or s3://bucket/folder/study")
+    ]
     format: Annotated[
         Literal["table", "markdown", "csv", "json", "html", "effects"],
         Field(

@@ -114,7 +114,7 @@ class Folder:
         if self.local is None:
             with tempfile.TemporaryDirectory() as scratch:
                 written = write(Path(scratch) / name)
-                self._upload(Path(scratch) / name, name)
+                self.upload(Path(scratch) / name, name)
             return written
         self.local.mkdir(parents=True, exist_ok=True)
         temporary = self.local / f".{name}.{os.getpid()}.tmp"
@@ -139,7 +139,8 @@ class Folder:
         """Removes the folder with all that is in it."""
         self.filesystem.delete_dir(self.path())
 
-    def _upload(self, local: Path, name: str) -> None:
+    def upload(self, local: Path, name: str) -> None:
+        """Copies a file of this machine to an object; one that is cut short does not stay."""
         out = self.filesystem.open_output_stream(self.path(name))
         try:
             with local.open("rb") as source:

@@ -31,7 +31,10 @@ Flag = Annotated[bool, Field()]
 
 def _no_address(path: str) -> str:
     if "://" in path:
-        raise ValueError(f"must be a path on this machine or a mounted file system; got {path!r}")
+        raise ValueError(
+            f"must be a path on this machine or a mounted file system; got {path!r}. Copy what lies "
+            "in an object store to a disk first"
+        )
     return path
 
 

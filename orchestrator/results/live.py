@@ -18,6 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.config.folder import Folder
 from orchestrator.results.leaderboard_cells import (
     Cells,
     cells,
@@ -114,7 +115,7 @@ class LiveBoard:
 
 
 def closing_lines(
-    view: StudyView, folder: Path, next_command: str, *, complete: bool = True
+    view: StudyView, folder: Folder | Path, next_command: str, *, complete: bool = True
 ) -> tuple[str, ...]:
     """The last words of a study: the winner, its checkpoint, where all lies, what to type next.
 
@@ -325,7 +326,7 @@ def _progress_line(view: StudyView, pace: _Pace) -> Text:
     return line
 
 
-def _winner_lines(view: StudyView, folder: Path) -> list[str]:
+def _winner_lines(view: StudyView, folder: Folder | Path) -> list[str]:
     place = view.leading
     if place is None:
         if any(place.finished for place in view.places):
@@ -362,7 +363,7 @@ def _seeds_of_winner(place: Place) -> list[str]:
     ]
 
 
-def _failure_lines(view: StudyView, folder: Path) -> list[str]:
+def _failure_lines(view: StudyView, folder: Folder | Path) -> list[str]:
     return [
         f"failed      {who}: {without_home(error)}" + (f"  (log: {folder / log})" if log else "")
         for who, error, log in failures(view)

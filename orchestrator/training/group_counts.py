@@ -74,19 +74,20 @@ def decode(encoded: Mapping[str, Any]) -> Counts:
 
 def keep(lineage_folder: Path, epoch: int, encoded: Encoded) -> None:
     """Write an epoch's counts beside its lineage's checkpoints."""
-    write_atomic(_file(lineage_folder, epoch), json.dumps(encoded).encode())
+    write_atomic(file_of(lineage_folder, epoch), json.dumps(encoded).encode())
 
 
 def kept(lineage_folder: Path, epoch: int) -> Encoded | None:
     """What `keep` wrote of an epoch; None where it wrote nothing."""
     try:
-        content = json.loads(_file(lineage_folder, epoch).read_text())
+        content = json.loads(file_of(lineage_folder, epoch).read_text())
     except (OSError, ValueError):
         return None
     return content if isinstance(content, dict) else None
 
 
-def _file(lineage_folder: Path, epoch: int) -> Path:
+def file_of(lineage_folder: Path, epoch: int) -> Path:
+    """Where an epoch's counts lie."""
     return lineage_folder / FOLDER / f"epoch-{epoch:04d}.json"
 
 

@@ -7,11 +7,14 @@ a process that is killed in between goes on from the epoch before, whose best th
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from orchestrator.config.errors import CheckpointError
+from orchestrator.config.object_store import Store
+from orchestrator.training import lineage_store
 from orchestrator.training.checkpoint import (
     CheckpointState,
     epoch_folder,
@@ -24,10 +27,8 @@ from orchestrator.training.checkpoint_writer import CheckpointWriter
 from orchestrator.training.early_stop import stop_epoch
 from orchestrator.training.epochs import Metrics, Training
 from orchestrator.training.group_counts import Encoded, keep
+from orchestrator.training.lineage_store import BEST, LAST, MILESTONES
 from orchestrator.training.snapshot import Snapshot, take_snapshot
-
-LAST = "last"
-BEST = "best"
 
 
 @dataclass(frozen=True)
@@ -39,12 +40,14 @@ class Keeping:
         milestones: epochs whose weights are kept.
         ends: (epochs, patience): weights are also kept where patience ends such a trial.
         keep_best: whether the weights of the best epoch so far are kept.
+        store: the object store that takes them from there; None where they stay.
     """
 
     folder: Path
     milestones: frozenset[int]
     ends: tuple[tuple[int, int], ...]
     keep_best: bool
+    store: Store | None = None
 
     def is_milestone(self, history: Sequence[Metrics]) -> bool:
         """Whether a trial may end with the newest epoch, and its weights be named."""
@@ -83,16 +86,29 @@ def save_epoch(
     """
     writer.wait()
     snapshot = take_snapshot(training)
-    writer.start(lambda: _write(keeping, snapshot, state, groups), keeping.folder)
+    writer.start(lambda: _write_kept(keeping, snapshot, state, groups), keeping.folder)
     if keeping.is_milestone(state.history):
         writer.wait()
+
+
+def _write_kept(
+    keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
+) -> None:
+    """Write to where it is kept: a folder, or an object store by way of one."""
+    if keeping.store is None:
+        _write(keeping, snapshot, state, groups)
+        return
+    with tempfile.TemporaryDirectory(prefix="fer-epoch-") as scratch:
+        here = Path(scratch) / "epoch"
+        _write(replace(keeping, folder=here), snapshot, state, groups)
+        lineage_store.move(here, keeping.store)
 
 
 def _write(
     keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
 ) -> None:
     if keeping.is_milestone(state.history):
-        save_weights(keeping.folder / "milestones", snapshot, state)
+        save_weights(keeping.folder / MILESTONES, snapshot, state)
         if groups is not None:
             keep(keeping.folder, state.epoch, groups)
     if not keeping.is_best(state.history):
@@ -118,9 +134,14 @@ def leave_only_best(keeping: Keeping, lineage: str, history: Sequence[Metrics]) 
         return
     scores = [metrics["val_macro_f1"] for metrics in history]
     best = epoch_folder(keeping.folder / BEST, scores.index(max(scores)) + 1)
+    if keeping.store is not None:
+        lineage_store.fetch(keeping.store / BEST / best.name, best)
     try:
         state = read_state(best)
     except CheckpointError:
         return
-    if state.lineage == lineage:
-        keep_only(best)
+    if state.lineage != lineage:
+        return
+    keep_only(best)
+    if keeping.store is not None:
+        lineage_store.keep_only(keeping.store / BEST, best.name)

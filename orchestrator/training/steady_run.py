@@ -29,7 +29,7 @@ class Task:
     Attributes:
         experiment: resolved.
         lineage: its key.
-        folder: where its checkpoints lie.
+        folder: where its checkpoints lie: a path that all nodes see, or s3://bucket/folder.
         milestones: epochs whose weights are kept.
         ends: (epochs, patience) of each trial that this answers: weights are also kept where
             patience ends one.

@@ -92,7 +92,7 @@ class SlotPlan:
         sizes: rows and groups of each split.
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
-        storage: folder for Ray Train's own files, seen from every node.
+        storage: folder for Ray Train's own files; see `slots.ready_slots`.
         min_workers: workers at least: a run starts with as many as fit then, and keeps that
             number; 0 = `workers`.
     """

@@ -56,11 +56,12 @@ from orchestrator.training.epochs import Metrics, Training, evaluate, train_epoc
 from orchestrator.training.exchange import num_workers, rank
 from orchestrator.training.flops import speed, training_flops
 from orchestrator.training.freezing import ParameterCounts, freeze_convolutions
+from orchestrator.training.lineage_store import LAST, fetch_newest, lineage_place
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.memory import batch_words, no_memory
 from orchestrator.training.precision import choose_precision
 from orchestrator.training.pulse import Pulse
-from orchestrator.training.saving import LAST, Keeping, leave_only_best, save_epoch
+from orchestrator.training.saving import Keeping, leave_only_best, save_epoch
 
 LOG = logging.getLogger(__name__)
 
@@ -207,12 +208,15 @@ def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
     requested = experiment.precision
-    last, own, found = Path(command["folder"]) / LAST, Finding(), None
+    folder, store = lineage_place(command["folder"])
+    last, own, found = folder / LAST, Finding(), None
     notes: list[str] = []
     try:
         notes += _failed_write(held.writer)
         model, report = _build(experiment, held)
         counts = freeze_convolutions(model, experiment.model.freeze)
+        if store is not None:
+            fetch_newest(store / LAST, last, command["lineage"], notes)
         found = newest_valid(last, command["lineage"], notes)
         if found:  # `auto` is chosen once: this may be another machine
             requested = found[1].history[-1].get("precision", requested)
@@ -236,10 +240,11 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         ),
         key=command["lineage"],
         keeping=Keeping(
-            folder=Path(command["folder"]),
+            folder=folder,
             milestones=frozenset(command["milestones"]),
             ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
             keep_best=command["keep_best"],
+            store=store,
         ),
         experiment=experiment.model_dump(mode="json"),
         report=report,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import models
 from orchestrator.config.experiment import Data, Experiment
+from orchestrator.config.folder import Folder
 from orchestrator.config.optimizers import Timm
 from orchestrator.config.space import Space
 from orchestrator.config.storage import KEPT_FOR_RESUME, as_typed
@@ -146,7 +147,7 @@ def plan_lines(
     data: Data,
     expected: Forecast,
     capacity: SlotCapacity,
-    folder: Path,
+    folder: Folder | Path,
 ) -> tuple[str, ...]:
     """The plan as a user reads it."""
     counts = used_counts(dataset, data)
@@ -175,7 +176,7 @@ def plan_lines(
         f"slots       {capacity.slots} at once, each {workers} x ({worker}){waiting}",
         f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
         "time left is shown once an epoch has been timed",
-        f"study       {as_typed(folder)}",
+        f"study       {as_typed(folder) if isinstance(folder, Path) else folder}",
     )
 
 

@@ -2,14 +2,16 @@
 
 DRIVER writes, anyone reads. One JSON object a line. A record is on the disk before anything is
 told to a user; a line that a kill cut short is ignored by readers and cut off by the next
-writer. Imports neither torch nor ray.
+writer. An object store cannot append: there each record is an object of its own, and the file is
+made of them where it is read (`fetch_ledger`). Imports neither torch nor ray.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import secrets
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +19,12 @@ from types import TracebackType
 from typing import Any
 
 from orchestrator.config.errors import LedgerError
-from orchestrator.config.storage import exclusive, storage_error
+from orchestrator.config.home import Home, held
+from orchestrator.config.storage import storage_error, write_atomic
 
 LEDGER = "ledger.jsonl"
+RECORDS = "ledger"
+"""Folder of a study in an object store that holds its records, named in their order."""
 VERSION = 1
 
 Record = dict[str, Any]
@@ -40,24 +45,50 @@ def read_records(path: Path) -> Iterator[Record]:
             yield _parse(path, number, line)
 
 
+def fetch_ledger(home: Home) -> None:
+    """Make the file of a study's records, if they are kept in an object store.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    if home.store is None:
+        return
+    kept, here = home.store / RECORDS, home.local / RECORDS
+    names = list(kept.files())
+    kept.download_all([name for name in names if not (here / name).is_file()], here)
+    if names:
+        write_atomic(home.local / LEDGER, b"".join((here / name).read_bytes() for name in names))
+
+
 class Ledger:
     """The writer's side: one at a time for a study folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LEDGER
-        self._folder = folder
+    def __init__(self, home: Home | Path, say: Callable[[str], None] = print) -> None:
+        """Write nothing yet.
+
+        Args:
+            home: of the study; a path is one that is kept where it is.
+            say: told if another driver's hold on the study may have to be waited for.
+        """
+        self.home = home if isinstance(home, Home) else Home(home)
+        self._path = self.home.local / LEDGER
+        self._say = say
+        self._writer = secrets.token_hex(4)
 
     def __enter__(self) -> Ledger:
         """Lock the study and cut off a torn last line.
 
         Raises:
             ConfigError: another driver works on this study.
+            StorageError: the object store that keeps it does not answer.
         """
-        self._held = exclusive(self._folder, "study")
-        self._held.__enter__()
-        # Unbuffered: what a full disk refused must not be tried again behind our back.
-        self._file = self._path.open("ab", buffering=0)
-        self._cut_torn_line()
+        self._held = held(self.home, "study", self._say)
+        self.home = self._held.__enter__()
+        try:
+            self._open()
+        except BaseException as error:
+            self._held.__exit__(type(error), error, error.__traceback__)
+            raise
         return self
 
     def __exit__(
@@ -73,10 +104,12 @@ class Ledger:
         """Write one record through to the disk; returns it with its time.
 
         Raises:
-            StorageError: it cannot be written; the ledger is as it was before.
+            StorageError: it cannot be written; the ledger is as it was before. In an object
+                store the record may be there nevertheless: it is true, and whoever goes on reads it.
         """
         stamped = {**record, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
         line = json.dumps(stamped, allow_nan=False, ensure_ascii=False) + "\n"
+        self._keep(line.encode())
         length = os.fstat(self._file.fileno()).st_size
         try:
             self._write(line.encode())
@@ -85,6 +118,24 @@ class Ledger:
                 os.ftruncate(self._file.fileno(), length)
             raise (storage_error(error, self._path) or error) from error
         return stamped
+
+    def _open(self) -> None:
+        fetch_ledger(self.home)
+        # Unbuffered: what a full disk refused must not be tried again behind our back.
+        self._file = self._path.open("ab", buffering=0)
+        self._cut_torn_line()
+        records = self.home.local / RECORDS
+        names = [path.name for path in records.iterdir()] if records.is_dir() else []
+        self._num_kept = max((int(name.partition("-")[0]) for name in names), default=0)
+
+    def _keep(self, line: bytes) -> None:
+        """Put a record into the object store, under a name that no other driver can have."""
+        if self.home.store is None:
+            return
+        self.home.check()
+        self._num_kept += 1
+        name = f"{self._num_kept:09d}-{self._writer}.json"
+        (self.home.store / RECORDS).put(name, line)
 
     def _write(self, line: bytes) -> None:
         written = 0

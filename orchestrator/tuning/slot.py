@@ -16,6 +16,7 @@ from ray import tune
 from ray.data import Dataset
 
 from orchestrator.config.errors import NoRoomError, SlotError, StorageError, TrainingError
+from orchestrator.config.folder import Folder
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.steady_run import SteadyRun, Task
 from orchestrator.training.warm_run import SlotPlan
@@ -31,12 +32,12 @@ Config = dict[str, Any]
 Result = dict[str, Any]
 
 
-def leg_config(leg: Leg, study_folder: Path, number: int) -> Config:
+def leg_config(leg: Leg, study_folder: Folder | Path, number: int) -> Config:
     """A leg as Tune's config: flat, as Tune copies and flattens what is nested.
 
     Args:
         leg: what to train.
-        study_folder: of the study.
+        study_folder: of the study, as processes on any node find it.
         number: of the slot, should Tune make a new one for this leg.
     """
     return {

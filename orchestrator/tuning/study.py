@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.config.errors import ConfigError, OrchestratorError, StorageError
+from orchestrator.config.home import Home
 from orchestrator.config.space import Values
 from orchestrator.config.storage import MARKER, storage_error, write_atomic
-from orchestrator.training.group_counts import kept
+from orchestrator.training.group_counts import file_of, kept
 from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import Ledger, Record
 from orchestrator.tuning.lineages import Leg, StudyState, Trial, seconds_of
@@ -54,7 +55,7 @@ class Study:
 
     def __init__(
         self,
-        folder: Path,
+        home: Home | Path,
         ledger: Ledger,
         state: StudyState,
         proposals: Repeats,
@@ -64,7 +65,7 @@ class Study:
         judge: Judge,
     ) -> None:
         """Take up a study; state, proposals and judge hold what the ledger knows already."""
-        self.folder = folder
+        self.home = home if isinstance(home, Home) else Home(home)
         self._ledger = ledger
         self._state = state
         self._proposals = proposals
@@ -253,8 +254,7 @@ class Study:
             record |= {"state": "stopped", "epoch": epoch, "error": "", "checkpoint": ""}
         else:
             record |= {"state": "finished", "epoch": epoch, "error": ""}
-            record["checkpoint"] = self._checkpoint(trial.lineage, epoch)
-            record["val_groups"] = kept(self.folder / LINEAGES / trial.lineage, epoch)
+            record |= self._left(trial.lineage, epoch)
         self._write(record)
         self._proposals.tell(
             trial.number,
@@ -263,10 +263,18 @@ class Study:
             seconds=self._state.seconds(trial.lineage, epoch),
         )
 
-    def _checkpoint(self, lineage: str, epoch: int) -> str:
-        """Where the weights of a trial's last epoch lie, relative to the study."""
-        folder = Path(LINEAGES) / lineage / "milestones" / f"epoch-{epoch:04d}"
-        return str(folder) if (self.folder / folder / MARKER).is_file() else ""
+    def _left(self, lineage: str, epoch: int) -> Record:
+        """What its worker left of a trial's last epoch: weights, by their path from the study."""
+        folder = Path(LINEAGES) / lineage
+        weights = folder / "milestones" / f"epoch-{epoch:04d}"
+        try:
+            there = self.home.has(str(weights / MARKER))
+            self.home.fetch(str(file_of(folder, epoch)))
+        except StorageError as error:
+            self.stop(error)  # and so writes nothing of it
+            return {}
+        counts = kept(self.home.local / folder, epoch)
+        return {"checkpoint": str(weights) if there else "", "val_groups": counts}
 
     def _failed(self, number: int, failure: Failure, epoch: int) -> Record:
         return {
@@ -281,7 +289,11 @@ class Study:
     def _keep_log(self, number: int, failure: Failure) -> str:
         name = f"{FAILURES}/trial-{number:04d}.txt"
         try:
-            write_atomic(self.folder / name, (failure.detail.rstrip() + "\n").encode())
+            path = self.home.local / name
+            write_atomic(path, (failure.detail.rstrip() + "\n").encode())
+            self.home.send(name)
+        except StorageError as error:
+            self.stop(error)
         except OSError as error:
             self.stop(storage_error(error) or StorageError(f"storage: {error}"))
         return name

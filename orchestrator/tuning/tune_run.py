@@ -75,7 +75,7 @@ def run_study(
             reuse_actors=True,
         ),
         run_config=ray.tune.RunConfig(
-            name=f"tune-{study.folder.name}",
+            name=f"tune-{study.home.local.name}",
             storage_path=str(scratch),
             verbose=0,
             stop=Recorder(study, to_stop),
@@ -135,7 +135,7 @@ class Dispatcher(Searcher):
         if leg is not None:
             self._lineages[trial_id] = leg.lineage
             self._numbers[trial_id] = self._free_number()
-            return leg_config(leg, self._study.folder, self._numbers[trial_id])
+            return leg_config(leg, self._study.home.kept, self._numbers[trial_id])
         return Searcher.FINISHED if self._study.finished() else None
 
     def on_trial_complete(

@@ -47,7 +47,7 @@ class PretendedTrainings:
     def __init__(self):
         self.experiments = {}
 
-    def __call__(self, config, experiment, dataset, folder, again):
+    def __call__(self, config, experiment, dataset, home, again):
         self.experiments[config.name] = (experiment, dataset)
         network, report = models.build(
             experiment.model.name,
@@ -64,7 +64,7 @@ class PretendedTrainings:
             experiment.epochs, key, history, to_dict(experiment), {"sha256": ""}
         )
         snapshot = Snapshot(network.state_dict(), {}, {})
-        save_weights(folder / "checkpoints" / "last", snapshot, state)
+        save_weights(home.local / "checkpoints" / "last", snapshot, state)
         return 0
 
 

@@ -15,6 +15,7 @@ from test_study import Driver, World, space
 from test_study import records as ledger_records
 
 from orchestrator.clean_up import clean_up
+from orchestrator.config.home import Home
 from orchestrator.results.live import closing_lines
 from orchestrator.results.study_fold import fold
 from orchestrator.training.group_counts import encode
@@ -74,7 +75,7 @@ def test_whatever_the_leaderboard_points_at_is_there(trials, keeps, killed_after
 
         for keep in keeps:  # also again, and after a kill
             with suppress(KeyboardInterrupt):
-                clean_up(fold(records), folder, keep, append)
+                clean_up(fold(records), Home(folder), keep, append)
             for checkpoint in pointed_at(records):
                 assert (folder / checkpoint / "model.safetensors").is_file()
             assert (folder / "leaderboard" / "model.safetensors").is_file()
@@ -98,12 +99,12 @@ FINISHED = [
 )
 def test_what_each_policy_keeps(keep, weights, resume_points, tmp_path):
     records = study_of(FINISHED, tmp_path)
-    freed = clean_up(fold(records), tmp_path, keep, records.append)
+    freed = clean_up(fold(records), Home(tmp_path), keep, records.append)
     assert held(tmp_path, "milestones") == weights
     assert held(tmp_path, "last") == resume_points
     assert freed == 7 * (8 - len(weights) - len(resume_points))
     assert [place.rank for place in fold(records).places] == [1, 2, 3, 4], "results stay"
-    assert clean_up(fold(records), tmp_path, keep, records.append) == 0
+    assert clean_up(fold(records), Home(tmp_path), keep, records.append) == 0
 
 
 def held(folder: Path, kind: str) -> set[str]:
@@ -114,13 +115,13 @@ def held(folder: Path, kind: str) -> set[str]:
 @pytest.mark.parametrize("keep", KEEPS)
 def test_nothing_is_removed_from_a_study_that_is_not_complete(keep, tmp_path):
     records = study_of([*FINISHED, ("a", 4, 0.1, "running")], tmp_path)
-    assert clean_up(fold(records), tmp_path, keep, records.append) == 0
+    assert clean_up(fold(records), Home(tmp_path), keep, records.append) == 0
     assert len(held(tmp_path, "last")) == 4
 
 
 def test_a_lineage_with_a_failed_trial_keeps_what_it_could_go_on_from(tmp_path):
     records = study_of([*FINISHED, ("b", 3, 0.1, "failed")], tmp_path)
-    clean_up(fold(records), tmp_path, "winner", records.append)
+    clean_up(fold(records), Home(tmp_path), "winner", records.append)
     assert held(tmp_path, "last") == {"b/1", "b/2"}
 
 
@@ -154,7 +155,7 @@ def of_seeds(scores: list[list[float | None]], folder: Path, failed: str = "fail
 )
 def test_each_seed_keeps_its_weights_and_not_the_median_alone(keep, kept, tmp_path):
     records = of_seeds([[0.1, 0.2, 0.3], [0.6, 0.7, 0.8], [0.4, 0.4, 0.5]], tmp_path)
-    clean_up(fold(records), tmp_path, keep, records.append)
+    clean_up(fold(records), Home(tmp_path), keep, records.append)
     assert held(tmp_path, "milestones") == kept
     assert fold(records).winner.checkpoint == "lineages/11/milestones/epoch-0002"
 
@@ -162,7 +163,7 @@ def test_each_seed_keeps_its_weights_and_not_the_median_alone(keep, kept, tmp_pa
 @pytest.mark.parametrize("state", ["failed", "stopped"])
 def test_seeds_of_a_configuration_that_may_be_ranked_yet_keep_all(state, tmp_path):
     records = of_seeds([[0.9, None, 0.9], [0.5, 0.5, 0.5], [0.4, 0.4, 0.4]], tmp_path, state)
-    clean_up(fold(records), tmp_path, "winner", records.append)
+    clean_up(fold(records), Home(tmp_path), "winner", records.append)
     assert held(tmp_path, "milestones") == {"00/2", "02/2", "10/2", "11/2", "12/2"}
     assert {name[:2] for name in held(tmp_path, "last")} == {"00", "01", "02"}
 
@@ -171,7 +172,7 @@ def test_seeds_of_a_configuration_that_may_be_ranked_yet_keep_all(state, tmp_pat
 def test_nothing_is_removed_where_nothing_is_ranked(keep, tmp_path):
     records = of_seeds([[0.9, None], [None, 0.5]], tmp_path)
     before = list(records)
-    assert clean_up(fold(records), tmp_path, keep, records.append) == 0
+    assert clean_up(fold(records), Home(tmp_path), keep, records.append) == 0
     assert records == before
     assert len(held(tmp_path, "last")) == 4
     words = closing_lines(fold(records), tmp_path, "")[0]
@@ -185,7 +186,7 @@ def test_ties_and_intervals_are_the_same_without_the_weights(tmp_path):
         if record["record"] == "end":
             record["val_groups"] = counts
     before = fold(records)
-    clean_up(before, tmp_path, "winner", records.append)
+    clean_up(before, Home(tmp_path), "winner", records.append)
     after = fold(records)
     assert [row.checkpoint != "" for row in after.trials] == [False, True, False, False]
     assert [replace(row, checkpoint="") for row in after.trials] == [
@@ -231,4 +232,4 @@ def remove_weights(study: Path) -> None:
         view, trials=tuple(replace(r, checkpoint=f"w{r.trial}") for r in view.trials)
     )
     with Ledger(study) as ledger:
-        clean_up(pointing, study, "winner", ledger.append)
+        clean_up(pointing, Home(study), "winner", ledger.append)

@@ -45,7 +45,13 @@ class PretendedRun:
     def begin(self):
         history = [metrics(k + 1) for k in range(PretendedRun.trained)]
         counts = {"trainable": 1, "frozen": 0}
-        facts = {"weights": "", "precision": "fp32", "parameters": counts, "class_weights": None, "notes": []}
+        facts = {
+            "weights": "",
+            "precision": "fp32",
+            "parameters": counts,
+            "class_weights": None,
+            "notes": [],
+        }
         return {"history": history, **facts}
 
     def next_epoch(self):

@@ -340,7 +340,9 @@ def test_one_row_a_group_does_not_make_a_text_harmless(root):
     table = pq.read_table(root / "rows.parquet")
     long = pa.array(["x" * (70 * 2**20), *table["source"].to_pylist()[1:]])
     changed = table.set_column(table.column_names.index("source"), "source", long)
-    replace_file(root, changed, name="rows.parquet", store_schema=False, compression="lz4", row_group_size=1)
+    replace_file(
+        root, changed, name="rows.parquet", store_schema=False, compression="lz4", row_group_size=1
+    )
     assert "a row group must have at most" in refusal(root)
 
 

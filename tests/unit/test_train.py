@@ -13,6 +13,7 @@ from orchestrator import slots, train
 from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError, StalledError
 from orchestrator.config.experiment import Experiment, Resources
+from orchestrator.config.home import Home
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.stopping import stop_on_signals
 from orchestrator.tuning import stall_report
@@ -60,7 +61,7 @@ def experiment(**values) -> Experiment:
 def trained(steady: Steady, folder, **values) -> list[float]:
     with stop_on_signals() as stop:
         history = train._epochs(
-            steady, experiment(**values), ("anger", "fear"), folder, Board(), stop
+            steady, experiment(**values), ("anger", "fear"), Home(folder), Board(), stop
         )
     return [metrics["val_macro_f1"] for metrics in history]
 
@@ -94,7 +95,7 @@ def test_parameters_and_row_weights_are_said(tmp_path, capsys):
 
 def closing(of: Experiment, num_epochs: int, tmp_path) -> str:
     history = [{"epoch": n, "val_macro_f1": s} for n, s in enumerate(SCORES[:num_epochs], 1)]
-    return "\n".join(train._closing(tmp_path / "run", of, history, again="the very same"))
+    return "\n".join(train._closing(Home(tmp_path / "run"), of, history, again="the very same"))
 
 
 def test_a_training_that_stopped_early_says_so_and_how_to_go_on(tmp_path):
@@ -139,7 +140,7 @@ def test_what_is_next_after_cosine_is_a_training_of_its_own(tmp_path):
 
 
 def written(folder, **values) -> Experiment:
-    train._write_facts(folder, experiment(**values))
+    train._write_facts(Home(folder), experiment(**values))
     return experiment(**values)
 
 
@@ -176,7 +177,7 @@ def test_a_training_in_which_nothing_moves_ends_and_says_who_waits_for_what(tmp_
     monkeypatch.setattr(stall_report, "stall_report", lambda record, logs: ("slot-1: waits", *logs))
     with (
         pytest.raises(StalledError, match=r"stall_s=0\.05 s(.|\n)*slot-1: waits(.|\n)*run"),
-        train._watched(lambda: 0, 0.05, tmp_path / "run"),
+        train._watched(lambda: 0, 0.05, Home(tmp_path / "run")),
     ):
         threading.Event().wait(60)
 
@@ -199,7 +200,9 @@ def test_stall_s_holds_for_reading_the_data_and_for_training(tmp_path, monkeypat
     monkeypatch.setattr(slots, "ready_slots", lambda *_: (plan, {}))
     config = TrainConfig(resources=Resources(stall_s=77))
     with pytest.raises(StalledError):
-        train.train_run(config, experiment(), SimpleNamespace(fingerprint="f"), tmp_path, "again")
+        train.train_run(
+            config, experiment(), SimpleNamespace(fingerprint="f"), Home(tmp_path), "again"
+        )
     assert seen == [("free_amounts", 77), ("signs_of_life", 77)]
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from orchestrator.config.errors import NoRoomError
+from orchestrator.config.home import Home
 from orchestrator.tuning.lineages import Leg
 from orchestrator.tuning.tune_run import Dispatcher, Recorder
 
@@ -51,7 +52,7 @@ def test_once_it_is_asked_to_a_leg_ends_with_the_epoch_it_is_in():
 class Queue:
     """A study of some lineages, each of one leg."""
 
-    folder = Path("study")
+    home = Home(Path("study"))
 
     def __init__(self, *waiting: str) -> None:
         self.waiting, self.failed, self.broken = list(waiting), [], None

@@ -1,0 +1,162 @@
+"""Where runs, a study or one run are kept, and where this process works on them.
+
+DRIVER. On a path, also of a network file system, both are one folder, and all that is said here of
+sending and fetching does nothing. In an object store, the driver works in a folder of its own that
+ends with it: what a study needs to go on is fetched at the start, what must not be lost is sent
+before it is told to anybody, and the rest (tables, pictures) at the end. So the store is the one
+truth, and the same command goes on from any machine.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchestrator.config.storage import MARKER, as_typed, exclusive
+
+if TYPE_CHECKING:  # pyarrow takes a while: only where there is an object store
+    from orchestrator.config.folder import Folder
+    from orchestrator.config.object_store import Store
+
+
+def _unguarded() -> None:
+    """What a folder that nobody holds is asked before it is written."""
+
+
+@dataclass(frozen=True)
+class Home:
+    """A folder of runs, a study or a run.
+
+    Attributes:
+        local: where this process works.
+        store: where it is kept, if that is an object store.
+        check: asked before anything is sent; raises where another driver has taken the folder over.
+    """
+
+    local: Path
+    store: Store | None = None
+    check: Callable[[], None] = _unguarded
+
+    def __truediv__(self, name: str) -> Home:
+        return replace(self, local=self.local / name, store=self.store and self.store / name)
+
+    @property
+    def kept(self) -> Path | Folder:
+        """Where it is kept, as processes on other nodes find it."""
+        return self.store.folder if self.store else self.local
+
+    @property
+    def shown(self) -> Path | Folder:
+        """Where it is kept, as the user would type it."""
+        return self.store.folder if self.store else as_typed(self.local)
+
+    def named(self, lines: Sequence[str]) -> tuple[str, ...]:
+        """Lines that name this process's own folder, with the place where it is kept instead."""
+        if self.store is None:
+            return tuple(lines)
+        return tuple(line.replace(str(as_typed(self.local)), str(self.store)) for line in lines)
+
+    def has(self, name: str) -> bool:
+        """Whether a file is kept."""
+        return self.store.has(name) if self.store else (self.local / name).is_file()
+
+    def fetch(self, name: str) -> None:
+        """Brings a file here, if it is kept."""
+        if self.store and self.store.has(name):
+            self.store.download(name, self.local / name)
+
+    def send(self, *names: str) -> None:
+        """Lets files be kept; returns when they are."""
+        if self.store:
+            self.check()
+            for name in names:
+                self.store.upload(self.local / name, name)
+
+    def send_files(self) -> None:
+        """Lets the files that lie directly in it be kept, but for hidden ones."""
+        if self.store is None:
+            return
+        self.check()
+        files = (path.name for path in sorted(self.local.iterdir()) if path.is_file())
+        self.store.upload_all([name for name in files if not name.startswith(".")], self.local)
+
+    def send_folder(self, name: str) -> None:
+        """Lets a folder be kept as it is here: what is not here any more goes there too."""
+        if self.store is None:
+            return
+        self.check()
+        here = self.local / name
+        names = [str(path.relative_to(here)) for path in sorted(here.rglob("*")) if path.is_file()]
+        there = self.store / name
+        gone = there.files().keys() - set(names)
+        there.upload_all(names, here)
+        for old in sorted(gone):
+            there.remove(old)
+
+    def folders(self, pattern: str) -> list[str]:
+        """Paths from here of the folders that a pattern of as many parts matches, in order."""
+        if self.store is None:
+            return sorted(str(path.relative_to(self.local)) for path in self.local.glob(pattern))
+        top, depth = pattern.partition("/")[0], pattern.count("/")
+        files = (f"{top}/{name}" for name in (self.store / top).files())
+        found = {name.rpartition("/")[0] for name in files}
+        return sorted(
+            name for name in found if name.count("/") == depth and fnmatchcase(name, pattern)
+        )
+
+    def remove(self, name: str) -> int:
+        """Removes a folder with the files in it; returns how many bytes they had."""
+        if self.store is None:
+            files = [file for file in (self.local / name).rglob("*") if file.is_file()]
+            num_bytes = sum(file.stat().st_size for file in files)
+            shutil.rmtree(self.local / name)
+            return num_bytes
+        self.check()
+        return (self.store / name).remove_all(first=MARKER)
+
+
+@contextmanager
+def open_home(address: str) -> Iterator[Home]:
+    """The folder of runs at a path or address, for as long as the context lasts.
+
+    Raises:
+        ConfigError: an address of an unknown kind.
+    """
+    if "://" not in address:
+        yield Home(Path(address).absolute())
+        return
+    from orchestrator.config.folder import folder
+    from orchestrator.config.object_store import Store
+
+    store = Store(folder(address))
+    with tempfile.TemporaryDirectory(prefix="fer-runs-", ignore_cleanup_errors=True) as scratch:
+        yield Home(Path(scratch), store)
+
+
+@contextmanager
+def held(home: Home, field: str, say: Callable[[str], None]) -> Iterator[Home]:
+    """Hold a study or run for this process; what is yielded sends only while it does.
+
+    Args:
+        home: of the study or run.
+        field: that names the folder, for messages.
+        say: told if another process's hold on it may have to be waited for.
+
+    Raises:
+        ConfigError: another process holds it.
+    """
+    if home.store is None:
+        with exclusive(home.local, field):
+            yield home
+        return
+    from orchestrator.config.lease import Lease
+
+    home.local.mkdir(parents=True, exist_ok=True)
+    with Lease(home.store, field, say) as lease:
+        yield replace(home, check=lease.check)

@@ -1,0 +1,65 @@
+"""A study and a training whose folders are in an S3 bucket, on a real Ray that shares no disk with it."""
+
+import pytest
+import yaml
+
+from orchestrator import ablate, leaderboard, train
+from orchestrator.config.folder import folder
+from orchestrator.config.home import open_home
+from orchestrator.config.object_store import Store
+from orchestrator.config.storage import MARKER
+from orchestrator.tuning.ledger import LEDGER, fetch_ledger, read_records
+from tests.unit.prepared_set import write_set
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
+
+BASE = {"model.name": "main", "model.width": 0.125, "batch_size": 32}
+
+
+def records(study: str, kind: str) -> list[dict]:
+    with open_home(study) as home:
+        fetch_ledger(home)
+        return [found for found in read_records(home.local / LEDGER) if found["record"] == kind]
+
+
+def weights(store: Store, part: str) -> list[str]:
+    return [name for name in store.files() if f"/{part}/" in name and name.endswith(MARKER)]
+
+
+def test_a_study_in_a_bucket_goes_on_there_with_what_is_new(tmp_path, s3_bucket, capsys):
+    data = write_set(tmp_path / "data", rows=240, image_px=32)
+    out = f"{s3_bucket}/{tmp_path.name}"
+
+    def run(*epochs: int) -> int:
+        space = tmp_path / "space.yaml"
+        rows = [{"optimizer.lr": lr, "epochs": n} for lr in (0.001, 0.01) for n in epochs]
+        content = {"question": "does it run?", "kind": "rows", "base": BASE, "rows": rows}
+        space.write_text(yaml.safe_dump(content))
+        return ablate.main([f"space={space}", f"data.path={data}", f"out={out}", "study=s"])
+
+    assert run(1) == 0
+    store = Store(folder(f"{out}/s"))
+    assert len(weights(store, "milestones")) == 2
+    assert all(end["checkpoint"] and end["val_groups"] for end in records(f"{out}/s", "end"))
+    assert run(1, 2) == 0  # on an empty disk: from the bucket's checkpoints
+    trained = [(found["lineage"], found["epoch"]) for found in records(f"{out}/s", "epoch")]
+    assert len(trained) == len(set(trained)) == 4
+    assert len(weights(store, "milestones")) == 4
+    capsys.readouterr()
+    assert leaderboard.main([f"study={out}/s"]) == 0
+    assert "finished" in capsys.readouterr().out
+    assert {"leaderboard.json", "leaderboard.html", "learning_curves.png"} <= store.files().keys()
+    assert {path.name for path in tmp_path.iterdir()} == {"data", "space.yaml"}
+
+
+def test_a_training_in_a_bucket_goes_on_there(tmp_path, s3_bucket, capsys):
+    data = write_set(tmp_path / "data", rows=240, image_px=32)
+    out = f"{s3_bucket}/{tmp_path.name}"
+    words = ["model.width=0.125", "batch_size=32", f"data.path={data}", f"out={out}", "name=run"]
+    assert train.main([*words, "epochs=1"]) == 0
+    assert train.main([*words, "epochs=3"]) == 0
+    assert "resuming    1 of 3 epochs are trained already" in capsys.readouterr().out
+    store = Store(folder(f"{out}/run"))
+    assert store.folder.read("metrics.jsonl").count(b"\n") == 3
+    assert len(weights(store, "last")) == 2
+    assert len(weights(store, "best")) == 1
