@@ -269,6 +269,7 @@ def _failed_write(writer: CheckpointWriter) -> list[str]:
     try:
         writer.wait()  # what is being written may be what the next goes on from
     except TrainingError as error:
+        LOG.error("the lineage before: %s", error)
         return [f"of the training before in this slot: {error}"]
     return []
 
