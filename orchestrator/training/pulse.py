@@ -102,5 +102,11 @@ def _all(below: str) -> dict[str, str]:
 
 
 def _prefix() -> str:
-    """Several studies can run on one cluster, each as a job of its own."""
+    """Several studies can run on one cluster, each as a job of its own.
+
+    Raises:
+        RuntimeError: this process has no Ray, or has left it; to ask would start or join another.
+    """
+    if not ray.is_initialized():
+        raise RuntimeError("Ray is not up in this process")
     return f"{ray.get_runtime_context().get_job_id()}/"

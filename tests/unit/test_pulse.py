@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+import ray
 
 from orchestrator.training import pulse
 from orchestrator.training.pulse import Pulse, say
@@ -37,3 +38,11 @@ def test_a_count_that_the_store_did_not_take_is_passed_on_later(monkeypatch):
     Pulse("slot-1/0")
     assert store.written.wait(60)
     assert store.kept == {"job/worker/slot-1/0": "0"}
+
+
+def test_who_asks_after_the_end_gets_an_error_and_starts_no_ray():
+    assert not ray.is_initialized()
+    with pytest.raises(RuntimeError, match="Ray is not up"):
+        pulse.signs_of_life()
+    say("slot-1", "has ended")
+    assert not ray.is_initialized()
