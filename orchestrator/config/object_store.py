@@ -90,8 +90,18 @@ class Store:
         self._patiently(lambda: self._download(name, path))
 
     def download_all(self, names: Iterable[str], folder: Path) -> None:
-        """Copies many small objects, each to its name below a folder of this machine."""
-        _at_once(lambda name: self.download(name, folder / name), names)
+        """Copies many small objects, each to its name below a folder of this machine.
+
+        Raises:
+            StorageError: a name leads out of that folder: keys of a bucket can hold anything.
+        """
+        wanted = list(names)
+        if strange := [name for name in wanted if ".." in name.split("/")]:
+            raise StorageError(
+                f"storage: names in {self} must stay below it; got {strange[0]!a}. Somebody else "
+                "wrote it: remove it, or choose another folder"
+            )
+        _at_once(lambda name: self.download(name, folder / name), wanted)
 
     def upload_all(self, names: Iterable[str], folder: Path) -> None:
         """Copies many files, each from its name below a folder of this machine."""

@@ -217,8 +217,8 @@ def _form(schema: pa.Schema) -> dict[str, Any]:
     """How columns are written."""
     plain = [field for field in schema if field.name != "image"]
     return {
-        # lz4 makes photographs a third smaller and takes longer than decoding the JPEG did;
-        # read as they are, they cost a sixth.
+        # lz4 makes photographs a third smaller, but writing them takes three times as long, and
+        # reading, which is done far more often, nearly six times (benchmarks/LOG.md).
         "compression": {name: "none" if name == "image" else "lz4" for name in schema.names},
         "use_dictionary": [field.name for field in plain if field.type == pa.string()],
         # Statistics of pixels would be two whole images a group.

@@ -198,10 +198,11 @@ def _carry_out(command: Command, held: _Held) -> Answer:
 
 
 def _batch(command: Command, held: _Held) -> str:
-    """The batch of the experiment at work, or of the one that begins."""
+    """The batch of the experiment at work, or of the one that begins; "" if there is neither."""
     if held.lineage is not None:
         return batch_words(held.lineage.training.batch_size, num_workers())
-    return batch_words(int(command["experiment"]["batch_size"]), num_workers())
+    begins = command.get("experiment")
+    return batch_words(int(begins["batch_size"]), num_workers()) if begins else ""
 
 
 def _begin(command: Command, held: _Held) -> _Lineage:

@@ -31,6 +31,14 @@ def test_objects_are_named_by_their_path_and_removed_as_often_as_one_likes(store
         store.download("b", tmp_path / "b")
 
 
+@pytest.mark.parametrize("name", ["../evil", "a/../../evil", ".."])
+def test_a_name_that_leads_out_of_the_folder_is_not_fetched(name, store, tmp_path):
+    store.put("good", b"1")
+    with pytest.raises(StorageError, match="must stay below it"):
+        store.download_all(["good", name], tmp_path / "here")
+    assert not (tmp_path / "evil").exists()
+
+
 @pytest.mark.parametrize(("status", "code"), [(503, "SlowDown"), (500, "InternalError")])
 def test_what_passes_is_waited_out_whatever_the_request(status, code, store, faulty_s3, tmp_path):
     # Six in a row are more than the client library's own three tries.
