@@ -110,10 +110,15 @@ class SteadyRun:
         """End the processes when they have done what they are at."""
         if self._run is not None:
             self._run.stop()
-        self.abandon()
+        self._forget()
 
     def abandon(self) -> None:
-        """Leave the processes to end with the connection to Ray, whatever they are at."""
+        """End the processes whatever they are at; for a driver that is about to leave Ray."""
+        if self._run is not None:
+            self._run.abandon()
+        self._forget()
+
+    def _forget(self) -> None:
         self._run = None
         self._begun = None
 

@@ -18,9 +18,12 @@ Where a run has fewer workers than planned, the slot asks between epochs whether
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,6 +75,8 @@ AROUND = (OSError, ImportError, RayError, RayTrainError, OrchestratorError)
 """Files, packages and processes: what may be mended without a change of what is trained."""
 WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "timeout")
 """In errors of devices and networks, which have no class of their own."""
+CONTROLLER = "TrainController"
+"""The actor of Ray Train that commands a run's workers."""
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
@@ -179,6 +184,18 @@ class WarmRun:
         ray.kill(self._mailbox)
         say(self._name, "has ended")
 
+    def abandon(self) -> None:
+        """Leave a run whose workers are busy: they end with its controller.
+
+        To be called by a driver before it leaves Ray. `TorchTrainer.fit` waits for the controller
+        in a thread of this process, and a thread that is still asking Ray then ends the process on
+        the spot, with status 1 (2.60, "The core worker has already been shutdown").
+        """
+        deadline_s = time.monotonic() + STOP_TIMEOUT_S
+        while self._thread.is_alive() and time.monotonic() < deadline_s:
+            _end_controllers()
+            self._thread.join(timeout=POLL_S)
+
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
             trainer.fit()
@@ -248,6 +265,18 @@ def _trainer(
             ),
         ),
     )
+
+
+def _end_controllers() -> None:
+    """Ends the controllers of this job's Ray Train runs; they run on the node of their driver.
+
+    Ray Train hands out no handle of its controller, by which `ray.kill` could end it.
+    """
+    job = ray.get_runtime_context().get_job_id()
+    for actor in ray._private.state.actors(actor_state_name="ALIVE").values():
+        if actor["ActorClassName"] == CONTROLLER and actor["JobID"] == job:
+            with suppress(ProcessLookupError):
+                os.kill(actor["Pid"], signal.SIGKILL)
 
 
 def fewest_workers(plan: SlotPlan) -> int:

@@ -22,6 +22,8 @@ LOOK_TIMEOUT_S = 20.0
 """Ray may be what hangs: then nothing is seen to move."""
 REPORT_TIMEOUT_S = 20.0
 """And the report goes without its part."""
+LAST_LOOK_S = 5.0
+"""How long a look may take to end: its thread must not ask a Ray that the process has left."""
 
 ABORTS, ABORT_S = 4, 30.0
 """Libraries may swallow the error once, and what they clean up takes a while."""
@@ -95,6 +97,7 @@ def watching(
         yield
     finally:
         over.set()
+        thread.join(LAST_LOOK_S)
 
 
 def _end(error: StalledError, abort: Callable[[Exception], None], over: threading.Event) -> None:
