@@ -6,13 +6,17 @@ followed: a training image must come from the folder that the user named.
 
 import os
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 from datasets import Face, Unreadable
 
 _MAX_BYTES = 64 * 2**20  # no picture of a face; reading it would only exhaust a worker
+_AHEAD = 16  # files that are open at once
 _NO_LINK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # nor wait for a pipe
 
 
@@ -38,15 +42,22 @@ def problem_with(root: Path, relative: str) -> str:
 
 
 def read_files(root: Path, faces: Sequence[Face]) -> Iterator[bytes | Unreadable]:
-    """Yields the encoded bytes of each face's file, in order."""
-    for face in faces:
-        if face.problem:
-            yield Unreadable(face.problem)
-        elif (content := _plain_content(str(root), face.source)) is not None:
-            yield content
-        else:
-            reason = problem_with(root, face.source)
-            yield Unreadable(reason) if reason else _content(root / face.source)
+    """Yields the encoded bytes of each face's file, in order; the disk brings the next meanwhile."""
+    waiting = iter(faces)
+    opened: deque[tuple[Face, int | None]] = deque()
+    try:
+        while True:
+            for face in islice(waiting, _AHEAD - len(opened)):
+                opened.append((face, None if face.problem else _open_plain(str(root), face.source)))
+            if not opened:
+                return
+            face, file = opened.popleft()
+            content = None if file is None else _plain_content(file)
+            yield _looked_into(root, face) if content is None else content
+    finally:
+        for _, file in opened:
+            if file is not None:
+                os.close(file)
 
 
 def utf8(text: str) -> str:
@@ -61,8 +72,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
-def _plain_content(root: str, relative: str) -> bytes | None:
-    """Reads a plain file below a root for little more than opening it; None for all else."""
+def _open_plain(root: str, relative: str) -> int | None:
+    """Opens what may be a plain file below a root, and has the disk bring it; None for all else."""
     folder, _, name = relative.rpartition("/")
     if relative.startswith("/") or not name or not _is_below(root, folder):
         return None
@@ -70,6 +81,14 @@ def _plain_content(root: str, relative: str) -> bytes | None:
         file = os.open(f"{root}/{relative}", _NO_LINK)
     except (OSError, ValueError):  # ValueError: a zero byte in the path
         return None
+    if hasattr(os, "posix_fadvise"):  # macOS has none
+        with suppress(OSError):  # of a pipe there is nothing to bring
+            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_WILLNEED)
+    return file
+
+
+def _plain_content(file: int) -> bytes | None:
+    """Reads and closes a plain file, for little more than opening it; None for all else."""
     try:
         status = os.fstat(file)
         if not stat.S_ISREG(status.st_mode) or status.st_size > _MAX_BYTES:
@@ -80,6 +99,13 @@ def _plain_content(root: str, relative: str) -> bytes | None:
         return None
     finally:
         os.close(file)
+
+
+def _looked_into(root: Path, face: Face) -> bytes | Unreadable:
+    """Reads a file that is not plain, or says why not."""
+    if reason := face.problem or problem_with(root, face.source):
+        return Unreadable(reason)
+    return _content(root / face.source)
 
 
 @lru_cache(maxsize=4096)

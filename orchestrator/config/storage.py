@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orchestrator.config.errors import ConfigError, StorageError
@@ -70,6 +70,15 @@ def to_disk(path: Path) -> None:
     """Wait until the disk has a file's content."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def toward_disk(path: Path) -> None:
+    """Let the disk begin to write a file's content; waits for nothing, and promises nothing."""
+    if not hasattr(os, "posix_fadvise"):  # macOS
+        return
+    with suppress(OSError), path.open("rb") as file:
+        # Only what the disk has already is dropped from memory; what it has not it begins to write.
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def sha256_of(path: Path) -> str:

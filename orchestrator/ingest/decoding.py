@@ -39,7 +39,7 @@ REDUCIBLE = 2
 
 _SOI = b"\xff\xd8"  # a JPEG file begins so
 _EXIF = b"Exif\0\0"
-_PLAIN = {"YCbCr": "RGB", "Gray": "GRAY"}  # colours of plain JPEG files, and what they become
+_PLAIN = {"YCbCr": "RGBX", "Gray": "GRAY"}  # colours of plain JPEG files, and what they become
 
 Rgb = npt.NDArray[np.uint8]
 
@@ -58,7 +58,7 @@ def decode(pixels: Pixels, *, image_px: int, max_pixels: int) -> Rgb | Unreadabl
     if isinstance(pixels, Unreadable):
         return pixels
     if (plain := _plain_jpeg(pixels, image_px, max_pixels)) is not None:
-        return _square(plain, image_px)
+        return _resized(plain, image_px)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow's remarks on what it then reads or refuses
@@ -85,7 +85,10 @@ def _plain_jpeg(
         decoded = simplejpeg.decode_jpeg(pixels, _PLAIN[colours], strict=True)
     except ValueError:
         return None
-    return Image.fromarray(decoded if decoded.shape[2] == 3 else decoded[..., 0])
+    if colours == "Gray":
+        return Image.fromarray(decoded[..., 0])
+    # Four bytes a pixel are what Pillow holds of an RGB image: nothing is unpacked.
+    return Image.frombuffer("RGBX", (width, height), decoded, "raw", "RGBX", 0, 1).convert("RGB")
 
 
 def _checked(
@@ -127,7 +130,13 @@ def _fault_of_size(size: tuple[int, int], max_pixels: int) -> str:
 def _square(image: Image.Image, image_px: int) -> Rgb:
     """Decodes and brings an image to the wanted form."""
     image.draft(None, (image_px, image_px))  # only JPEG can; the scale never falls below this
-    flat = _flat(image if _is_upright(image) else ImageOps.exif_transpose(image))
+    return _resized(
+        _flat(image if _is_upright(image) else ImageOps.exif_transpose(image)), image_px
+    )
+
+
+def _resized(flat: Image.Image, image_px: int) -> Rgb:
+    """Brings an image that is 8-bit grey or RGB to the wanted size."""
     if flat.size != (image_px, image_px):
         flat = flat.resize((image_px, image_px), Image.Resampling.BILINEAR)
     # Grey becomes RGB after resizing, at a third of the cost.

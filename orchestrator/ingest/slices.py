@@ -223,6 +223,9 @@ def _form(schema: pa.Schema) -> dict[str, Any]:
         "use_dictionary": [field.name for field in plain if field.type == pa.string()],
         # Statistics of pixels would be two whole images a group.
         "write_statistics": [field.name for field in plain],
+        # Rows that Arrow encodes at a time: of images its default leaves the processor's cache,
+        # and writing takes nearly twice as long (benchmarks/LOG.md).
+        "write_batch_size": 1024 if len(plain) == len(schema) else 32,
         "store_schema": False,  # no Arrow schema inside: see dataset.py
     }
 

@@ -37,7 +37,7 @@ from pydantic import ValidationError
 from orchestrator import __version__
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.folder import Folder
-from orchestrator.config.storage import to_disk
+from orchestrator.config.storage import to_disk, toward_disk
 from orchestrator.ingest import manifest as manifests
 from orchestrator.ingest.audit import Audit, audit, find_copies
 from orchestrator.ingest.listing import BAD, KEPT, LEFT_OUT, Census, Recipe, slices
@@ -210,15 +210,12 @@ def _stage_all(recipe: Recipe, census: Census, target: Target, say: Say) -> list
                 yield task.remote(recipe, piece, target.out, target.partial)
 
     last = time.monotonic()
-    with ThreadPoolExecutor(1) as disk:
-        settled = []
-        for receipt in in_bounds(work()):
-            settled.append(disk.submit(_settle, target.out, [receipt.file] if receipt.file else []))
-            if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
-                last = time.monotonic()
-                say(f"{listed:,} of {census.rows:,} rows done or under way")
-    for future in settled:
-        future.result()  # a disk that is full or broken says so here
+    for receipt in in_bounds(work()):
+        if receipt.file and target.out.local is not None:
+            toward_disk(target.out.local / receipt.file.name)
+        if time.monotonic() - last >= SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{listed:,} of {census.rows:,} rows done or under way")
     _refuse_changed(census, listed, digest)
     done = _done(target, sure=False)
     if any(piece.receipt not in done for piece in pieces):

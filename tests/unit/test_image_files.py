@@ -1,6 +1,7 @@
 """Reading image files: only what lies in the folder named, and whatever else lies there."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -78,3 +79,30 @@ def test_a_path_from_the_root_of_the_disk_is_refused(root):
 def test_a_row_with_a_problem_is_not_looked_at(root):
     face = Face(source="joy/plain.png", label="happiness", problem="label out of range")
     assert list(read_files(root, [face])) == [Unreadable("label out of range")]
+
+
+def test_files_that_are_opened_ahead_are_read_in_order_and_closed_again(root):
+    def num_open():
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    names = [f"joy/{n:03d}.png" for n in range(60)]
+    for name in names:
+        (root / name).write_bytes(name.encode())
+    names[20:20] = ["joy/gone.png", "joy/link.png", "joy/pipe.png"]
+    faces = [Face(source=name, label="happiness") for name in names]
+    before, most, contents = num_open(), 0, []
+    for content in read_files(root, faces):
+        contents.append(content)
+        most = max(most, num_open() - before)
+    assert [c for c in contents if isinstance(c, bytes)] == [
+        b"plain" if name.endswith("link.png") else name.encode()
+        for name in names
+        if "gone" not in name and "pipe" not in name
+    ]
+    assert [at for at, c in enumerate(contents) if isinstance(c, Unreadable)] == [20, 22]
+    assert most <= 16
+    assert num_open() == before
+    left = read_files(root, faces)
+    next(left)
+    left.close()
+    assert num_open() == before
