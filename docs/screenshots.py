@@ -3,7 +3,8 @@
     python -m docs.screenshots [FOLDER]
 
 Starts a head and a node here, submits the quickstart as a job with `ray job submit`, and takes
-the pictures with headless Chromium when two trials have finished. Needs `chromium`, and minutes.
+the pictures with headless Chromium when two trials have finished. Then it stops the job, submits the
+same command again, and says what became of both. Needs `chromium`, and minutes.
 """
 
 from __future__ import annotations
@@ -29,11 +30,14 @@ from tests.integration.ray_nodes import BEARER, TOKEN, Nodes, within
 ROOT: Final = Path(__file__).resolve().parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
 JOB: Final = "quickstart"
+AGAIN: Final = "quickstart-again"
 TICKET: Final = "a-ticket-for-the-browser-of-this-script"
 PATIENCE_S: Final = 900.0
 SIZE: Final = "1280,1000"
 WIDTH_PX: Final = 960
 COLOURS: Final = 64
+LINES: Final = 30
+"""Of a job's log, from its end."""
 
 
 def main(images: Path) -> None:
@@ -46,6 +50,7 @@ def main(images: Path) -> None:
         nodes.add("node", cpus=2)
         submitted(nodes, folder / "runs")
         take(nodes, folder, images)
+        stopped_and_gone_on(nodes, folder / "runs")
     finally:
         nodes.close()
         server.end()
@@ -54,16 +59,32 @@ def main(images: Path) -> None:
 
 def submitted(nodes: Nodes, runs: Path) -> None:
     """Submit the quickstart and wait until two of its trials have finished."""
+    submit(nodes, JOB, runs)
+    assert within(PATIENCE_S, lambda: num(runs, "end") >= 2), nodes.log(JOB)
+
+
+def submit(nodes: Nodes, job: str, runs: Path) -> None:
+    """The same command each time, as the README has it."""
     words = (sys.executable, "-m", "orchestrator.ablate", f"out={runs}", "open_page=false")
-    done = nodes.submit(JOB, *words)
+    done = nodes.submit(job, *words)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert within(PATIENCE_S, lambda: num_ended(runs) >= 2), nodes.log(JOB)
+    print(f"submitted {job}", flush=True)
 
 
-def num_ended(runs: Path) -> int:
-    """Trials of the only study that have ended."""
+def stopped_and_gone_on(nodes: Nodes, runs: Path) -> None:
+    """Stop the job midway, submit it once more, and say what both have done."""
+    nodes.stop(JOB)
+    print(f"stopped {JOB}: {nodes.ends(JOB)}, {num(runs, 'epoch')} epochs are in its ledger")
+    print(*nodes.log(JOB).splitlines()[-LINES:], "", sep="\n")
+    submit(nodes, AGAIN, runs)
+    print(f"ended {AGAIN}: {nodes.ends(AGAIN, PATIENCE_S)}, {num(runs, 'epoch')} epochs")
+    print(*nodes.log(AGAIN).splitlines()[-LINES:], sep="\n")
+
+
+def num(runs: Path, kind: str) -> int:
+    """Records of a kind in the ledger of the only study."""
     ledgers = list(runs.glob(f"*/{LEDGER}"))
-    return sum(r["record"] == "end" for path in ledgers for r in read_records(path))
+    return sum(r["record"] == kind for path in ledgers for r in read_records(path))
 
 
 def take(nodes: Nodes, folder: Path, images: Path) -> None:

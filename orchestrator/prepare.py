@@ -16,7 +16,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,7 +31,7 @@ from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.folder import Folder, folder
 from orchestrator.ingest import listing
 from orchestrator.ingest.dataset import PreparedDataset, open_dataset
-from orchestrator.ingest.manifest import FILE_NAME, VERSION, Source
+from orchestrator.ingest.manifest import FILE_NAME, PARTIAL, VERSION, Source
 from orchestrator.results.dataset_tables import AUDIT, AUDIT_PAGE, summary
 
 if TYPE_CHECKING:
@@ -154,6 +154,9 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
     if plan.out.size(FILE_NAME) is not None:
         dataset = open_dataset(plan.out)
         if dataset.manifest["plan"] == plan.key:
+            if (plan.out / PARTIAL).exists():  # its run was killed at the very end, or is there
+                with suppress(FileNotFoundError):
+                    (plan.out / PARTIAL).remove_all()
             return dataset
         raise ConfigError(
             f"out: must not hold another data set; got {plan.out} with {dataset.name}, prepared "
@@ -169,7 +172,7 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
 def _is_foreign(out: Folder) -> bool:
     """Whether it is a file, or holds files that no unfinished run left there."""
     is_file = out.local is not None and not out.local.is_dir()
-    return is_file or not (out.is_empty() or (out / ".partial").exists())
+    return is_file or not (out.is_empty() or (out / PARTIAL).exists())
 
 
 def _write(plan: _Plan, say: Say) -> tuple[PreparedDataset, Fingerprints]:

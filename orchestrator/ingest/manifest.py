@@ -24,6 +24,7 @@ VERSION = 2
 MAX_NAME = 200
 MAX_SIDE = 1024
 FILE_NAME = "manifest.json"
+PARTIAL = ".partial"  # folder of work that is not finished
 SPLIT_COLUMN = "split_"
 INDEX = "rows.parquet"
 

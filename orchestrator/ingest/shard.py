@@ -1,14 +1,16 @@
 """The rows that one worker holds for the life of its slot, and the batches cut from them.
 
 WORKER. Read once through Ray Data, kept as uint8 on the worker's device when they fit the
-budget, else in host memory, from where each batch is copied. Batches are the same either way.
+budget, else in host memory, from where each batch is sent one ahead. Batches are the same either way.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +19,7 @@ import torch
 from orchestrator.ingest.order import Int64s, batch_bounds, epoch_order
 
 GIB = 2**30
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -104,39 +107,80 @@ def epoch_batches(
     """The worker's parts of an epoch's global batches, in training order."""
     order, positions = epoch_order(shard.row_ids, shard.ranks, seed=seed, epoch=epoch)
     bounds = batch_bounds(positions, shard.num_rows, batch_size)
-    for number, (start, stop) in enumerate(itertools.pairwise(bounds)):
-        rows_global = min(batch_size, shard.num_rows - number * batch_size)
-        yield _take(shard, order[start:stop], rows_global, device)
+    parts = (
+        (order[start:stop], min(batch_size, shard.num_rows - number * batch_size))
+        for number, (start, stop) in enumerate(itertools.pairwise(bounds))
+    )
+    return _batches(shard, parts, device)
 
 
 def rows_in_order(shard: Shard, *, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """All rows of a shard once, as they lie: for evaluation, where order means nothing."""
-    for start in range(0, len(shard.row_ids), batch_size):
-        rows = np.arange(start, min(start + batch_size, len(shard.row_ids)))
-        yield _take(shard, rows, len(rows), device)
+    starts = range(0, len(shard.row_ids), batch_size)
+    slices = (np.arange(at, min(at + batch_size, len(shard.row_ids))) for at in starts)
+    return _batches(shard, ((rows, len(rows)) for rows in slices), device)
 
 
-def _take(shard: Shard, rows: Int64s, num_rows_global: int, device: torch.device) -> Batch:
-    index = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-    on_device = index.to(device, non_blocking=True)
-    if shard.images.device == on_device.device:
-        images = shard.images.index_select(0, on_device)
-    else:
-        images = _staged(shard.images, index).to(device, non_blocking=True)
+def _batches(
+    shard: Shard, parts: Iterable[tuple[Int64s, int]], device: torch.device
+) -> Iterator[Batch]:
+    """The batches of these rows, each with the number of rows that all workers have of it.
+
+    Images that lie in host memory are sent one batch ahead, by a stream of their own: they arrive
+    while the device is at work on the batch before.
+    """
+    if shard.images.device == shard.labels.device:
+        for rows, num_rows_global in parts:
+            index = _index(rows).to(device, non_blocking=True)
+            images = shard.images.index_select(0, index)
+            yield _batch(shard, rows, index, images, num_rows_global)
+        return
+    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    sent = ((part, _send(shard.images, part[0], device, stream)) for part in parts)
+    for (rows, num_rows_global), (images, arrived) in one_ahead(sent):
+        here = torch.cuda.current_stream(device)
+        here.wait_event(arrived)
+        images.record_stream(here)  # the stream that sent it must not reuse its memory before
+        index = _index(rows).to(device, non_blocking=True)
+        yield _batch(shard, rows, index, images, num_rows_global)
+
+
+def one_ahead(items: Iterable[T]) -> Iterator[T]:
+    """The same items; the next one is made before one is handed out."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > 1:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _send(
+    images: torch.Tensor, rows: Int64s, device: torch.device, stream: torch.cuda.Stream
+) -> tuple[torch.Tensor, torch.cuda.Event]:
+    """Gather rows of host memory into pinned memory, from where a GPU copies by itself."""
+    index = _index(rows)
+    shape = (len(index), *images.shape[1:])
+    staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    torch.index_select(images, 0, index, out=staging)
+    with torch.cuda.stream(stream):
+        return staging.to(device, non_blocking=True), stream.record_event()
+
+
+def _index(rows: Int64s) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
+
+
+def _batch(
+    shard: Shard, rows: Int64s, index: torch.Tensor, images: torch.Tensor, num_rows_global: int
+) -> Batch:
     return Batch(
         images_BCHW=images.permute(0, 3, 1, 2).float().div_(255),
-        labels_B=shard.labels.index_select(0, on_device),
-        groups_B=shard.groups.index_select(0, on_device),
+        labels_B=shard.labels.index_select(0, index),
+        groups_B=shard.groups.index_select(0, index),
         row_ids=shard.row_ids[rows],
         num_rows_global=num_rows_global,
     )
-
-
-def _staged(images: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
-    """Gather rows of host memory into pinned memory, from where a GPU copies by itself."""
-    shape = (len(index), *images.shape[1:])
-    staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
-    return torch.index_select(images, 0, index, out=staging)
 
 
 def pixels_of(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:

@@ -41,14 +41,13 @@ from orchestrator.config.storage import to_disk, toward_disk
 from orchestrator.ingest import manifest as manifests
 from orchestrator.ingest.audit import Audit, audit, find_copies
 from orchestrator.ingest.listing import BAD, KEPT, LEFT_OUT, Census, Recipe, slices
-from orchestrator.ingest.manifest import AuditCounts, File, Manifest, Source
+from orchestrator.ingest.manifest import PARTIAL, AuditCounts, File, Manifest, Source
 from orchestrator.ingest.pixels import Fingerprints
 from orchestrator.ingest.protocols import Rows, Sizes, Together, has_official, protocols
 from orchestrator.ingest.slices import SUMMARY, Receipt, Staged, stage, staged, write_parquet
 from orchestrator.ingest.splits import SPLITS, Fractions, SplitIndices
 from orchestrator.ingest.tasks import in_bounds
 
-PARTIAL = ".partial"
 PIXELS = "pixels"
 LOCK = "lock"
 QUARANTINE = "quarantine.parquet"
@@ -169,7 +168,7 @@ def _alone(target: Target) -> Iterator[None]:
                 "Wait for it, or choose another folder."
             )
         _refuse_finished(target)
-        for half in local.parent.glob(".part-*.tmp"):  # of a run that was killed
+        for half in local.parent.glob(".*.tmp"):  # of a run that was killed
             half.unlink()
         yield
 

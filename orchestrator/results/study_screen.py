@@ -10,6 +10,7 @@ from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.phase_table import summed
+from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import StudyView
@@ -54,6 +55,7 @@ class StudyScreen:
         self._shown_at_s = 0.0
         self._slots: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+        self._notes: list[str] = []
         self.utilisation = Utilisation()
 
     def begin(self, past: Iterable[Record], study: Record) -> None:
@@ -69,6 +71,7 @@ class StudyScreen:
         if record["record"] == "epoch":
             slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
             self._slots[slot] = f"{lineage} epoch {epoch}"
+            self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
             self._seconds = summed([self._seconds, record["metrics"].get("seconds") or {}])
         self._num_trials += record["record"] == "trial"
         self._unshown += 1
@@ -86,6 +89,10 @@ class StudyScreen:
     def trained_s(self) -> dict[str, float]:
         """Seconds by phase of the epochs that this command has trained, over all slots."""
         return dict(self._seconds)
+
+    def note_lines(self) -> list[str]:
+        """What slots met as they began a training, or went on with it, under this command."""
+        return [f"note        {one_line(note, 400)}" for note in self._notes]
 
     def _is_due(self) -> bool:
         """A picture takes time with each trial: it is drawn after that many records, or seconds."""

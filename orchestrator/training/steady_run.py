@@ -73,6 +73,7 @@ class SteadyRun:
         self._begun: Answer | None = None
         self._found: deque[Metrics] = deque()
         self._trained = 0
+        self._notes: list[str] = []
 
     def begin(self) -> Answer:
         """Build the experiment, or go on with it; says which weights it started from.
@@ -93,6 +94,11 @@ class SteadyRun:
         metrics = self._steadily(self._epoch)
         self._handed_out = int(metrics["epoch"])
         return metrics
+
+    def new_notes(self) -> list[str]:
+        """What beginning has met since the last question: checkpoints passed over, lost writes."""
+        notes, self._notes = self._notes, []
+        return notes
 
     def settle(self) -> Answer:
         """Wait until the checkpoint of the newest epoch is on disk; says how long it was written.
@@ -136,6 +142,7 @@ class SteadyRun:
         if self._begun is None:
             self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
             history = self._begun["history"]
+            self._notes += self._begun["notes"]
             self._trained = len(history)
             self._found = deque(m for m in history if m["epoch"] > self._handed_out)
         return self._begun

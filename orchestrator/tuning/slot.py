@@ -57,7 +57,7 @@ def leg_config(leg: Leg, study_folder: Folder | Path, number: int) -> Config:
 class Slot(tune.Trainable):
     """Trains the leg it is configured with, an epoch a step.
 
-    A result has `lineage`, `epoch`, `metrics` (JSON), `slot`, `name` and `done`; or else `failed`
+    A result has `lineage`, `epoch`, `metrics` and `notes` (JSON), `slot`, `name` and `done`; or else `failed`
     with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
     `storage` if no other trial would fare better, as a disk is full; with `no_room` if the slot
     could not start, which is not the trial's fault.
@@ -113,6 +113,7 @@ class Slot(tune.Trainable):
             "metrics": json.dumps(metrics),
             "slot": f"{os.uname().nodename}:{os.getpid()}",
             "name": self._name,
+            "notes": json.dumps(self._run.new_notes()),
             "done": metrics["epoch"] >= max(last_epoch(self._scores, *end) for end in self._ends),
         }
 

@@ -6,7 +6,7 @@ without any process. Every change is in the ledger before anything else happens.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -131,7 +131,12 @@ class Study:
         return self._proposals.exhausted() and self._state.num_open() == 0
 
     def record_epoch(
-        self, lineage: str, metrics: Mapping[str, Any], slot: str, wanted_name: str = "slot-0"
+        self,
+        lineage: str,
+        metrics: Mapping[str, Any],
+        slot: str,
+        wanted_name: str = "slot-0",
+        notes: Sequence[str] = (),
     ) -> None:
         """Note a finished epoch, then end the trials that it answers.
 
@@ -140,21 +145,15 @@ class Study:
             metrics: of the epoch, with its number.
             slot: the process that trained it.
             wanted_name: of the slot in the record, where no other process has it.
+            notes: what the slot met as it began the training or went on with it.
         """
         epoch = metrics["epoch"]
         if not self._state.add_epoch(lineage, epoch, metrics):
             return
         name = self._slot_name(slot, wanted_name)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
-        self._write(
-            {
-                "record": "epoch",
-                "lineage": lineage,
-                "epoch": epoch,
-                "metrics": figures,
-                "slot": name,
-            }
-        )
+        record = {"record": "epoch", "lineage": lineage, "epoch": epoch, "metrics": figures}
+        self._write(record | {"slot": name} | ({"notes": list(notes)} if notes else {}))
         self._end_answered()
         self._end_if_stopped(lineage)
 

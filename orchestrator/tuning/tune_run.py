@@ -207,7 +207,13 @@ class Recorder(ray.tune.Stopper):
         if "metrics" not in result:
             return self._asked_to_stop()
         lineage, metrics = result["lineage"], json.loads(result["metrics"])
-        self._study.record_epoch(lineage, metrics, result["slot"], wanted_name=result["name"])
+        self._study.record_epoch(
+            lineage,
+            metrics,
+            result["slot"],
+            wanted_name=result["name"],
+            notes=json.loads(result["notes"]),
+        )
         return self._study.is_over(lineage) or self._asked_to_stop()
 
     def stop_all(self) -> bool:

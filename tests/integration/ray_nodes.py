@@ -107,7 +107,12 @@ class Nodes:
 
     def submit(self, name: str, *command: str) -> subprocess.CompletedProcess[str]:
         """`ray job submit` as the README has it, without waiting for the job."""
-        options = ("--no-wait", f"--submission-id={name}", "--working-dir=.")
+        options = (
+            "--no-wait",
+            f"--submission-id={name}",
+            "--working-dir=.",
+            '--runtime-env-json={"env_vars": {"RAY_JOB_STOP_WAIT_TIME_S": "600"}}',
+        )
         return subprocess.run(
             [*RAY, "job", "submit", f"--address={self.dashboard}", *options, "--", *command],
             cwd=ROOT,

@@ -199,6 +199,10 @@ def test_only_files_without_a_receipt_are_made_again(dataset, faces, tmp_path, m
     assert after.keys() == before.keys() == {f"part-0000{part}.parquet" for part in range(3)}
     assert [name for name in sorted(after) if after[name] == before[name]] == ["part-00002.parquet"]
     assert not (out / ".partial").exists()
+    (out / ".partial").mkdir()  # killed as it was being removed
+    (out / ".partial" / "slice-00001-0.json").touch()
+    assert prepare(config(faces, out)).fingerprint == dataset.fingerprint
+    assert not (out / ".partial").exists()
 
 
 @pytest.mark.parametrize("torn", ["slice-00001-*.json", "slice-00001-*.parquet"])

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from orchestrator.ingest.order import owned
-from orchestrator.ingest.shard import Shard, collect_shard, epoch_batches, rows_in_order
+from orchestrator.ingest.shard import (
+    Shard,
+    collect_shard,
+    epoch_batches,
+    one_ahead,
+    rows_in_order,
+)
 
 SHAPE = (4, 4, 3)
 CPU = torch.device("cpu")
@@ -125,3 +131,11 @@ def test_batches_are_the_same_whether_or_not_the_images_fit_the_budget():
     fits, beyond = (shard_of([table(range(40))], 40, gib) for gib in (1.0, 1e-9))
     for one, other in zip(batches(fits), batches(beyond), strict=True):
         assert torch.equal(one.images_BCHW, other.images_BCHW)
+
+
+def test_one_ahead_hands_out_the_same_items_and_has_made_the_next_one():
+    made = []
+    items = one_ahead(made.append(n) or n for n in range(4))
+    assert [(item, len(made)) for item in items] == [(0, 2), (1, 3), (2, 4), (3, 4)]
+    assert list(one_ahead([])) == []
+    assert list(one_ahead(["only"])) == ["only"]

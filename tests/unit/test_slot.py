@@ -21,6 +21,9 @@ class Run:
     def take(self, task, known_epoch: int) -> None:
         self.task, self._epoch = task, known_epoch
 
+    def new_notes(self) -> list[str]:
+        return ["passed over"] if self._epoch == 1 else []
+
     def next_epoch(self) -> dict:
         self._epoch += 1
         return {"epoch": self._epoch, "val_macro_f1": self._scores[self._epoch - 1]}
@@ -65,6 +68,7 @@ def test_a_leg_goes_on_until_each_of_its_trials_has_ended(ends, last):
     results = steps(SCORES, *ends)
     assert [result["epoch"] for result in results] == list(range(1, last + 1))
     assert json.loads(results[-1]["metrics"])["val_macro_f1"] == SCORES[last - 1]
+    assert [json.loads(result["notes"]) for result in results[:2]] == [["passed over"], []]
 
 
 def test_patience_counts_the_epochs_that_were_known_before():

@@ -20,7 +20,8 @@ class Run:
     def ask(self, command):
         self.asked.append(command["kind"])
         if command["kind"] == "begin":
-            return {"kind": "begun", "history": [{"epoch": n + 1} for n in range(self.epoch)]}
+            history = [{"epoch": n + 1} for n in range(self.epoch)]
+            return {"kind": "begun", "history": history, "notes": [f"from epoch {self.epoch}"]}
         if command["kind"] == "settle":
             return {"kind": "settled", "epoch": self.epoch}
         if self.dies_at == self.epoch + 1:
@@ -70,6 +71,8 @@ def runs(monkeypatch, *several: Run, restarts: int = 0) -> SteadyRun:
 def test_an_epoch_whose_checkpoint_died_with_its_process_is_not_handed_out_again(monkeypatch):
     steady = runs(monkeypatch, Run(0, dies_at=3), Run(1), restarts=1)
     assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
+    assert steady.new_notes() == ["from epoch 0", "from epoch 1"]
+    assert steady.new_notes() == []
 
 
 def test_settling_trains_once_more_what_was_handed_out_and_lost(monkeypatch):

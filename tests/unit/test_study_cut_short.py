@@ -48,7 +48,8 @@ def command(tmp_path, monkeypatch):
                 (weights / MARKER).touch()
                 num_trained = len(list(job.folder.glob("lineages/*")))
                 metrics = fake_study.epoch(leg.lineage, 1, 0.1 * num_trained)["metrics"]
-                study.record_epoch(leg.lineage, {"epoch": 1, **metrics}, "slot")
+                notes = [f"epoch-0001 of trial {num_trained}: not whole"]
+                study.record_epoch(leg.lineage, {"epoch": 1, **metrics}, "slot", notes=notes)
                 study.end_leg(leg.lineage)
             return watch
 
@@ -68,6 +69,8 @@ def test_it_says_so_keeps_all_weights_and_prints_the_command_to_go_on(
     told = capsys.readouterr().out
     assert f"not complete: trials beyond the first {trained} are still to be drawn" in told
     assert "next        python -m orchestrator.ablate space=" in told
+    notes = [line.partition(": ")[2] for line in told.splitlines() if line.startswith("note  ")]
+    assert notes == [f"epoch-0001 of trial {n + 1}: not whole" for n in range(trained)]
     assert command("keep=winner", stopped_after=4 - trained) == 0
     told = capsys.readouterr().out
     assert "not complete" not in told

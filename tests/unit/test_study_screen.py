@@ -69,3 +69,14 @@ def test_only_epochs_of_this_command_count_as_time():
         seen.show(epoch("l0", number, 0.2))
     assert seen.trained_s() == {"train": 8.0, "evaluate": 2.0, "checkpoint": 1.0}
     assert seen.view().epochs_trained == 3
+
+
+def test_what_slots_met_under_this_command_is_said_at_its_end():
+    seen = screen(Shown())
+    old = epoch("l0", 1, 0.1) | {"notes": ["long ago"]}
+    seen.begin([head(), announced(0), old], head())
+    seen.show(epoch("l0", 2, 0.2) | {"slot": "slot-1", "notes": ["epoch-0002: a digest\ndiffers"]})
+    seen.show(epoch("l0", 3, 0.2))
+    (line,) = seen.note_lines()
+    assert line.startswith("note        slot-1, l0: epoch-0002: a digest")
+    assert "\n" not in line

@@ -15,23 +15,27 @@ class FakeStudy:
     def __init__(self) -> None:
         self.recorded: list = []
 
-    def record_epoch(self, lineage, metrics, slot, *, wanted_name) -> None:
-        self.recorded.append((lineage, metrics["epoch"], slot, wanted_name))
+    def record_epoch(self, lineage, metrics, slot, *, wanted_name, notes) -> None:
+        self.recorded.append((lineage, metrics["epoch"], slot, wanted_name, notes))
 
     def is_over(self, lineage) -> bool:
         return len([name for name, *_ in self.recorded if name == lineage]) == 2
 
 
 def result(epoch: int) -> dict:
-    metrics = json.dumps({"epoch": epoch})
-    return {"lineage": "a", "slot": "node:1", "name": "slot-0", "metrics": metrics}
+    said = {
+        "metrics": json.dumps({"epoch": epoch}),
+        "notes": json.dumps(["passed over"][epoch - 1 :]),
+    }
+    return {"lineage": "a", "slot": "node:1", "name": "slot-0", **said}
 
 
 def test_a_leg_ends_with_the_epoch_after_which_no_trial_wants_another():
     study = FakeStudy()
     recorder = Recorder(study)
     assert [recorder("leg", result(1)), recorder("leg", result(2))] == [False, True]
-    assert study.recorded == [("a", 1, "node:1", "slot-0"), ("a", 2, "node:1", "slot-0")]
+    slot = ("node:1", "slot-0")
+    assert study.recorded == [("a", 1, *slot, ["passed over"]), ("a", 2, *slot, [])]
     assert not recorder.stop_all()
 
 
