@@ -154,9 +154,7 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
     if plan.out.size(FILE_NAME) is not None:
         dataset = open_dataset(plan.out)
         if dataset.manifest["plan"] == plan.key:
-            if (plan.out / PARTIAL).exists():  # its run was killed at the very end, or is there
-                with suppress(FileNotFoundError):
-                    (plan.out / PARTIAL).remove_all()
+            _remove_leftovers(plan.out)
             return dataset
         raise ConfigError(
             f"out: must not hold another data set; got {plan.out} with {dataset.name}, prepared "
@@ -167,6 +165,13 @@ def _finished(plan: _Plan) -> PreparedDataset | None:
             f"out: must be an empty or a new folder; got {plan.out}. Choose another one."
         )
     return None
+
+
+def _remove_leftovers(out: Folder) -> None:
+    """Removes what the run that finished a set left, if it was killed at its very end."""
+    if (out / PARTIAL).exists():
+        with suppress(OSError):  # it may be at it still, or the folder not be ours to write
+            (out / PARTIAL).remove_all()
 
 
 def _is_foreign(out: Folder) -> bool:

@@ -20,8 +20,8 @@ SMALL_WEIGHTS = (*SMALL, "model.weights=random", "optimizer.lr=0.001", f"epochs=
 VGG16 without batch norm sits on a plateau first, which each training leaves when it will, and some
 never (benchmarks/LOG.md): from random weights, that decides which split looks better.
 """
-SMALL_MAIN = (*SMALL, "optimizer.lr=0.001", "epochs=8")
-SMALL_BASELINE = (*SMALL, "optimizer.lr=0.0003", "epochs=6")
+SMALL_MAIN = (*SMALL, "optimizer.lr=0.001", "epochs=6")
+SMALL_BASELINE = (*SMALL, "optimizer.lr=0.0003", "epochs=4")
 """In place of the presets' own, for networks this narrow and trainings this short."""
 DRAWN = ("dataset=synthetic", "image_px=48", "rows_per_file=512")
 OTHERS = ".weights"

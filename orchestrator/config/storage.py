@@ -73,7 +73,11 @@ def to_disk(path: Path) -> None:
 
 
 def toward_disk(path: Path) -> None:
-    """Let the disk begin to write a file's content; waits for nothing, and promises nothing."""
+    """Let the disk begin to write a file's content, without waiting until it has it.
+
+    Of a file that another node wrote there is nothing to do here; network file systems write it
+    out as it is closed. Nothing is promised: see `to_disk`.
+    """
     if not hasattr(os, "posix_fadvise"):  # macOS
         return
     with suppress(OSError), path.open("rb") as file:

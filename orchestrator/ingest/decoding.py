@@ -87,7 +87,7 @@ def _plain_jpeg(
         return None
     if colours == "Gray":
         return Image.fromarray(decoded[..., 0])
-    # Four bytes a pixel are what Pillow holds of an RGB image: nothing is unpacked.
+    # Four bytes a pixel are what Pillow holds of an RGB image: copied whole, not spread from three.
     return Image.frombuffer("RGBX", (width, height), decoded, "raw", "RGBX", 0, 1).convert("RGB")
 
 

@@ -10,6 +10,7 @@ import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 import numpy as np
@@ -111,14 +112,14 @@ def epoch_batches(
         (order[start:stop], min(batch_size, shard.num_rows - number * batch_size))
         for number, (start, stop) in enumerate(itertools.pairwise(bounds))
     )
-    return _batches(shard, parts, device)
+    yield from _batches(shard, parts, device)
 
 
 def rows_in_order(shard: Shard, *, batch_size: int, device: torch.device) -> Iterator[Batch]:
     """All rows of a shard once, as they lie: for evaluation, where order means nothing."""
     starts = range(0, len(shard.row_ids), batch_size)
     slices = (np.arange(at, min(at + batch_size, len(shard.row_ids))) for at in starts)
-    return _batches(shard, ((rows, len(rows)) for rows in slices), device)
+    yield from _batches(shard, ((rows, len(rows)) for rows in slices), device)
 
 
 def _batches(
@@ -135,14 +136,21 @@ def _batches(
             images = shard.images.index_select(0, index)
             yield _batch(shard, rows, index, images, num_rows_global)
         return
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    stream = _copy_stream(device)
     sent = ((part, _send(shard.images, part[0], device, stream)) for part in parts)
     for (rows, num_rows_global), (images, arrived) in one_ahead(sent):
         here = torch.cuda.current_stream(device)
         here.wait_event(arrived)
-        images.record_stream(here)  # the stream that sent it must not reuse its memory before
         index = _index(rows).to(device, non_blocking=True)
-        yield _batch(shard, rows, index, images, num_rows_global)
+        batch = _batch(shard, rows, index, images, num_rows_global)
+        stream.wait_stream(here)  # sends nothing into the memory of `images` before it is read
+        yield batch
+
+
+@lru_cache
+def _copy_stream(device: torch.device) -> torch.cuda.Stream:
+    """One a process: memory that a stream has used is kept for that stream."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
 
 def one_ahead(items: Iterable[T]) -> Iterator[T]:

@@ -21,7 +21,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial as partial_of
 from typing import Any, TypeVar
@@ -138,7 +138,8 @@ def write(recipe: Recipe, census: Census, target: Target, say: Say) -> Fingerpri
         made = _manifest(recipe, target, counts, kept, files, index)
         content = json.dumps(made.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
         target.out.put_bytes(manifests.FILE_NAME, content.encode())
-        target.partial.remove_all()
+        with suppress(FileNotFoundError):  # another run that finds the set finished removes it too
+            target.partial.remove_all()
     return kept.fingerprints
 
 

@@ -120,9 +120,10 @@ class SteadyRun:
 
     def abandon(self) -> None:
         """End the processes whatever they are at; for a driver that is about to leave Ray."""
-        if self._run is not None:
-            self._run.abandon()
-        self._forget()
+        run = self._run
+        self._forget()  # first: whatever becomes of it, nobody is to wait for it
+        if run is not None:
+            run.abandon()
 
     def _forget(self) -> None:
         self._run = None

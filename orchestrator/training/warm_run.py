@@ -18,8 +18,6 @@ Where a run has fewer workers than planned, the slot asks between epochs whether
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -39,6 +37,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
     WorkerHealthCheckTimeoutError,
 )
+from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.util.placement_group import placement_group, remove_placement_group
 from torch.distributed import DistBackendError
@@ -75,8 +74,6 @@ AROUND = (OSError, ImportError, RayError, RayTrainError, OrchestratorError)
 """Files, packages and processes: what may be mended without a change of what is trained."""
 WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "timeout")
 """In errors of devices and networks, which have no class of their own."""
-CONTROLLER = "TrainController"
-"""The actor of Ray Train that commands a run's workers."""
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
@@ -191,10 +188,16 @@ class WarmRun:
         in a thread of this process, and a thread that is still asking Ray then ends the process on
         the spot, with status 1 (2.60, "The core worker has already been shutdown").
         """
-        deadline_s = time.monotonic() + STOP_TIMEOUT_S
-        while self._thread.is_alive() and time.monotonic() < deadline_s:
-            _end_controllers()
-            self._thread.join(timeout=POLL_S)
+        # In a thread: Ray may be what hangs, and then there is nothing to wait for.
+        ending = threading.Thread(target=self._end_controller, daemon=True, name="ending")
+        ending.start()
+        ending.join(STOP_TIMEOUT_S)
+
+    def _end_controller(self) -> None:
+        with suppress(Exception):
+            while self._thread.is_alive():
+                _kill_controllers()
+                self._thread.join(timeout=POLL_S)
 
     def _fit(self, trainer: TorchTrainer) -> None:
         try:
@@ -267,16 +270,18 @@ def _trainer(
     )
 
 
-def _end_controllers() -> None:
-    """Ends the controllers of this job's Ray Train runs; they run on the node of their driver.
+def _kill_controllers() -> None:
+    """Ends the controllers of this job's Ray Train runs.
 
-    Ray Train hands out no handle of its controller, by which `ray.kill` could end it.
+    Ray Train hands out no handle of its controller, which `ray.kill` wants; what that does with the
+    handle is done here with the name that Ray's table has.
     """
     job = ray.get_runtime_context().get_job_id()
-    for actor in ray._private.state.actors(actor_state_name="ALIVE").values():
-        if actor["ActorClassName"] == CONTROLLER and actor["JobID"] == job:
-            with suppress(ProcessLookupError):
-                os.kill(actor["Pid"], signal.SIGKILL)
+    for actor in ray._private.state.actors().values():
+        named = actor["ActorClassName"] == TrainController.__name__ and actor["JobID"] == job
+        if named and actor["State"] != "DEAD":
+            worker = ray._private.worker.global_worker.core_worker
+            worker.kill_actor(ray.ActorID.from_hex(actor["ActorID"]), True)
 
 
 def fewest_workers(plan: SlotPlan) -> int:

@@ -74,6 +74,9 @@ class Study:
         self._num_slots = num_slots
         self._judge = judge
         self._slot_names: dict[str, str] = {}
+        self._unsaid: dict[
+            str, list[str]
+        ] = {}  # notes of slots, by lineage, until a record has them
         self._exhausted = False
         self.last_record: Record | None = None
         self.broken: OrchestratorError | None = None
@@ -148,12 +151,15 @@ class Study:
             notes: what the slot met as it began the training or went on with it.
         """
         epoch = metrics["epoch"]
+        # A slot that took the place of a dead one begins with an epoch that is recorded already.
+        self._unsaid.setdefault(lineage, []).extend(notes)
         if not self._state.add_epoch(lineage, epoch, metrics):
             return
         name = self._slot_name(slot, wanted_name)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
         record = {"record": "epoch", "lineage": lineage, "epoch": epoch, "metrics": figures}
-        self._write(record | {"slot": name} | ({"notes": list(notes)} if notes else {}))
+        unsaid = self._unsaid.pop(lineage)
+        self._write(record | {"slot": name} | ({"notes": unsaid} if unsaid else {}))
         self._end_answered()
         self._end_if_stopped(lineage)
 

@@ -158,6 +158,21 @@ def test_rows_beyond_the_budget_stay_in_host_memory_and_make_the_same_batches_bi
         assert one.row_ids.tolist() == other.row_ids.tolist()
 
 
+def test_batches_sent_ahead_are_whole_however_late_the_gpu_is():
+    """The GPU sleeps, so that the host is many batches ahead of it, and memory is used again."""
+    resident, streamed = rows(200, GPU), rows(200, GPU, budget_gib=1e-6)
+    cut = {"batch_size": 8, "seed": 5, "device": GPU}
+    wanted, found = [], []
+    for epoch in range(1, 4):
+        wanted += [one.images_BCHW for one in epoch_batches(resident, epoch=epoch, **cut)]
+        for batch in epoch_batches(streamed, epoch=epoch, **cut):
+            torch.cuda._sleep(2_000_000)  # clock cycles: about a millisecond
+            found.append(batch.images_BCHW)
+    assert len(wanted) == len(found) == 75
+    for one, other in zip(wanted, found, strict=True):
+        assert torch.equal(one, other)
+
+
 def test_batches_are_those_of_the_cpu():
     cut = {"batch_size": 12, "seed": 5, "epoch": 2}
     on_gpu = epoch_batches(rows(100, GPU), device=GPU, **cut)

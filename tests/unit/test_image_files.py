@@ -81,6 +81,7 @@ def test_a_row_with_a_problem_is_not_looked_at(root):
     assert list(read_files(root, [face])) == [Unreadable("label out of range")]
 
 
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system lists no open files")
 def test_files_that_are_opened_ahead_are_read_in_order_and_closed_again(root):
     def num_open():
         return len(list(Path("/proc/self/fd").iterdir()))
@@ -100,7 +101,7 @@ def test_files_that_are_opened_ahead_are_read_in_order_and_closed_again(root):
         if "gone" not in name and "pipe" not in name
     ]
     assert [at for at, c in enumerate(contents) if isinstance(c, Unreadable)] == [20, 22]
-    assert most <= 16
+    assert 8 < most <= 16
     assert num_open() == before
     left = read_files(root, faces)
     next(left)

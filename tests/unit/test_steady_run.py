@@ -125,3 +125,18 @@ def test_where_not_even_the_fewest_workers_have_room_it_says_so(monkeypatch):
     with pytest.raises(NoRoomError):
         steady.next_epoch()
     assert tried == [3, 1]
+
+
+def test_a_run_that_cannot_even_be_abandoned_is_not_waited_for(monkeypatch):
+    class Stuck(Run):
+        def abandon(self) -> None:
+            raise KeyboardInterrupt
+
+        def stop(self) -> None:
+            raise AssertionError("its workers would first end their epoch")
+
+    steady = runs(monkeypatch, Stuck(0))
+    steady.begin()
+    with pytest.raises(KeyboardInterrupt):
+        steady.abandon()
+    steady.stop()

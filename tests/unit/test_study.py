@@ -354,6 +354,21 @@ def test_an_epoch_trained_again_after_a_damaged_checkpoint_is_recorded_once(tmp_
     assert leaderboard(tmp_path) == undisturbed[0]
 
 
+def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_training(tmp_path):
+    driver = Driver(space(GRID), tmp_path, World(), num_slots=1)
+    driver.taken_up = driver._taken_up([])
+    with Ledger(tmp_path) as ledger:
+        ledger.append(fake_study.head())
+        study = driver._study([], ledger)
+        lineage = study.next_leg().lineage
+        study.record_epoch(lineage, figures(lineage, 1), "node:1")
+        study.record_epoch(lineage, figures(lineage, 1), "node:2", notes=["epoch-0002: not whole"])
+        study.record_epoch(lineage, figures(lineage, 2), "node:2")
+        study.record_epoch(lineage, figures(lineage, 3), "node:2")
+    said = [record.get("notes") for record in records(tmp_path, "epoch")]
+    assert said == [None, ["epoch-0002: not whole"], None]
+
+
 def test_a_study_of_sampled_trials_resumed_with_one_slot_proposes_the_same(tmp_path):
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     undisturbed = Driver(space(TPE), whole, World(), num_slots=1)
