@@ -42,7 +42,8 @@ LINES: Final = 30
 
 def main(images: Path) -> None:
     """Take all pictures."""
-    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN)
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, PATH=path)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
     server = ServerProcess(folder / "runs", (TICKET,))
     nodes = Nodes(folder, f"--proxy-server-url={server.url}")
@@ -65,7 +66,7 @@ def submitted(nodes: Nodes, runs: Path) -> None:
 
 def submit(nodes: Nodes, job: str, runs: Path) -> None:
     """The same command each time, as the README has it."""
-    words = (sys.executable, "-m", "orchestrator.ablate", f"out={runs}", "open_page=false")
+    words = ("python", "-m", "orchestrator.ablate", f"out={runs}", "open_page=false")
     done = nodes.submit(job, *words)
     assert done.returncode == 0, done.stdout + done.stderr
     print(f"submitted {job}", flush=True)
@@ -96,7 +97,7 @@ def take(nodes: Nodes, folder: Path, images: Path) -> None:
     places = {
         "leaderboard": f"/leaderboard#{quote(study)}",
         "jobs": "/#/jobs",
-        "logs": f"/#/logs/?nodeId={head_id(nodes)}&fileName={log}",
+        "logs": f"/#/logs/viewer?nodeId={head_id(nodes)}&fileName={log}",
         "actors": "/#/actors",
     }
     images.mkdir(parents=True, exist_ok=True)
