@@ -276,12 +276,12 @@ def _kill_controllers() -> None:
     Ray Train hands out no handle of its controller, which `ray.kill` wants; what that does with the
     handle is done here with the name that Ray's table has.
     """
+    this_process = ray._private.worker.global_worker.core_worker
     job = ray.get_runtime_context().get_job_id()
     for actor in ray._private.state.actors().values():
         named = actor["ActorClassName"] == TrainController.__name__ and actor["JobID"] == job
         if named and actor["State"] != "DEAD":
-            worker = ray._private.worker.global_worker.core_worker
-            worker.kill_actor(ray.ActorID.from_hex(actor["ActorID"]), True)
+            this_process.kill_actor(ray.ActorID.from_hex(actor["ActorID"]), True)
 
 
 def fewest_workers(plan: SlotPlan) -> int:

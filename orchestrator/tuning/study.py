@@ -74,9 +74,8 @@ class Study:
         self._num_slots = num_slots
         self._judge = judge
         self._slot_names: dict[str, str] = {}
-        self._unsaid: dict[
-            str, list[str]
-        ] = {}  # notes of slots, by lineage, until a record has them
+        # Notes of slots, by lineage, until a record has them.
+        self._unsaid: dict[str, list[str]] = {}
         self._exhausted = False
         self.last_record: Record | None = None
         self.broken: OrchestratorError | None = None
