@@ -3,29 +3,30 @@
     python -m docs.screenshots [FOLDER]
 
 Starts a head and a node here, submits the quickstart as a job with `ray job submit`, and takes
-the pictures with headless Chromium when two trials have finished. Then it stops the job, submits the
-same command again, and says what became of both. Needs `chromium`, and minutes.
+the pictures with headless Chromium when two trials have finished; Ray's metrics are shown by a real
+Prometheus. Then it stops the job, submits the same command again, and says what became of both. Needs
+`chromium` and `prometheus`, and minutes.
 """
 
 from __future__ import annotations
 
-import html
 import json
 import os
 import shutil
 import sys
 import tempfile
-import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from PIL import Image
 
 from orchestrator.dashboard.server_process import ServerProcess
 from orchestrator.tuning.ledger import LEDGER, read_records
 from tests.integration.headless_browser import dump, picture
-from tests.integration.ray_nodes import BEARER, TOKEN, Nodes, within
+from tests.integration.prometheus_server import scraping
+from tests.integration.ray_nodes import TOKEN, Nodes, within
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 IMAGES: Final = ROOT / "docs" / "images"
@@ -38,10 +39,16 @@ WIDTH_PX: Final = 960
 COLOURS: Final = 64
 LINES: Final = 30
 """Of a job's log, from its end."""
+CHARTS: Final = ("ray_fer_slot_macro_f1", "ray_fer_epochs_total")
+"""Series that the picture of Ray's metrics has, each with its span."""
+SPAN: Final = "4m"
 
 
 def main(images: Path) -> None:
     """Take all pictures."""
+    missing = [name for name in ("chromium", "prometheus") if not shutil.which(name)]
+    if missing:
+        sys.exit(f"{missing[0]}: must be installed for the pictures; it is not on the PATH")
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, PATH=path)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
@@ -49,8 +56,10 @@ def main(images: Path) -> None:
     nodes = Nodes(folder, f"--proxy-server-url={server.url}")
     try:
         nodes.add("node", cpus=2)
-        submitted(nodes, folder / "runs")
-        take(nodes, folder, images)
+        with ExitStack() as watching:
+            prometheus = watching.enter_context(scraping(metrics_of_head(nodes), folder))
+            submitted(nodes, folder / "runs")
+            take(nodes, folder, images, prometheus)
         stopped_and_gone_on(nodes, folder / "runs")
     finally:
         nodes.close()
@@ -88,24 +97,22 @@ def num(runs: Path, kind: str) -> int:
     return sum(r["record"] == kind for path in ledgers for r in read_records(path))
 
 
-def take(nodes: Nodes, folder: Path, images: Path) -> None:
+def take(nodes: Nodes, folder: Path, images: Path, prometheus: str) -> None:
     """One picture of each place."""
     profile = folder / "profile"
     (study,) = (path.parent.name for path in (folder / "runs").glob(f"*/{LEDGER}"))
     dump(f"{nodes.dashboard}/?ticket={TICKET}&study={quote(study)}", profile)  # lets it in
     log = quote(f"leaderboard-{study}.log")
     places = {
-        "leaderboard": f"/leaderboard#{quote(study)}",
-        "jobs": "/#/jobs",
-        "logs": f"/#/logs/viewer?nodeId={head_id(nodes)}&fileName={log}",
-        "actors": "/#/actors",
+        "leaderboard": f"{nodes.dashboard}/leaderboard#{quote(study)}",
+        "jobs": f"{nodes.dashboard}/#/jobs",
+        "logs": f"{nodes.dashboard}/#/logs/viewer?nodeId={head_id(nodes)}&fileName={log}",
+        "actors": f"{nodes.dashboard}/#/actors/{slot_id(nodes, study)}",
+        "metrics": f"{prometheus}/graph?{charts()}",
     }
     images.mkdir(parents=True, exist_ok=True)
     for name, place in places.items():
-        shot(nodes.dashboard + place, profile, images / f"{name}.png")
-    page = folder / "metrics.html"
-    page.write_text(f"<title>metrics</title><pre>{html.escape(metrics(nodes))}</pre>")
-    shot(page.as_uri(), profile, images / "metrics.png")
+        shot(place, profile, images / f"{name}.png")
 
 
 def shot(url: str, profile: Path, png: Path) -> None:
@@ -117,27 +124,36 @@ def shot(url: str, profile: Path, png: Path) -> None:
     small.quantize(COLOURS).save(png, optimize=True)
 
 
-def summary(nodes: Nodes) -> list[dict[str, Any]]:
-    """The nodes as the dashboard lists them."""
-    found: list[dict[str, Any]] = json.loads(nodes.ask("/nodes?view=summary")[1])["data"]["summary"]
-    return found
+def charts() -> str:
+    """The query of Prometheus's page with one chart for each series."""
+    fields: dict[str, str] = {}
+    for number, expression in enumerate(CHARTS):
+        fields |= {f"g{number}.expr": expression, f"g{number}.range_input": SPAN}
+        fields |= {f"g{number}.tab": "0"}
+    return urlencode(fields)
+
+
+def head(nodes: Nodes) -> dict[str, Any]:
+    """The head as the dashboard lists it: the node of the driver, of its logs and gauges."""
+    found = json.loads(nodes.ask("/nodes?view=summary")[1])["data"]["summary"]
+    return next(node["raylet"] for node in found if node["raylet"]["isHeadNode"])
 
 
 def head_id(nodes: Nodes) -> str:
-    """The node whose logs have the leaderboard: that of the driver."""
-    return next(str(n["raylet"]["nodeId"]) for n in summary(nodes) if n["raylet"]["isHeadNode"])
+    """Its id, by which its logs are found."""
+    return str(head(nodes)["nodeId"])
 
 
-def metrics(nodes: Nodes) -> str:
-    """What Ray exports of the study, without the labels that every line has."""
-    lines: list[str] = []
-    for node in summary(nodes):
-        raylet = node["raylet"]
-        url = f"http://{raylet['nodeManagerAddress']}:{raylet['metricsExportPort']}/metrics"
-        request = urllib.request.Request(url, headers=BEARER)
-        with urllib.request.urlopen(request, timeout=30) as got:
-            lines += [line for line in got.read().decode().split("\n") if "ray_fer_" in line]
-    return "\n".join(lines)
+def metrics_of_head(nodes: Nodes) -> str:
+    """host:port of what Ray exports there."""
+    raylet = head(nodes)
+    return f"{raylet['nodeManagerAddress']}:{raylet['metricsExportPort']}"
+
+
+def slot_id(nodes: Nodes, study: str) -> str:
+    """The actor of a slot of the study: the list of actors has no address for a part of it."""
+    actors = json.loads(nodes.ask("/logical/actors")[1])["data"]["actors"]
+    return next(i for i, a in actors.items() if str(a.get("reprName", "")).endswith(study))
 
 
 if __name__ == "__main__":

@@ -3,22 +3,22 @@
     list the steps -> run those that are not done -> say what was done
 
 Each step is one of our commands and keeps its own state, so that a killed one goes on where it
-was. `steps/<name>.json` says of each with which command it ended how: the same command again runs
-only what is not done, or what stands on a step that had to be run anew: before a step is run,
-the records of all that stands on it say that they are not done, whatever happens then. A step that fails does
-not stop those that do without it, nor does a study of which some trials failed stop those that
-need its winner alone; the report is written from what there is. DRIVER.
+was. They share a process and a private Ray (`step_process.py`). `steps/<name>.json` says of each
+with which command it ended how: the same command again runs only what is not done, or what stands
+on a step that had to be run anew: before a step is run, the records of all that stands on it say
+that they are not done, whatever happens then. A step that fails does not stop those that do without
+it, nor does a study of which some trials failed stop those that need its winner alone; the report
+is written from what there is. DRIVER.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,10 +28,11 @@ from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.errors import OrchestratorError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
-from orchestrator.reproduction_steps import Step, steps
+from orchestrator.reproduction_steps import STARTS_RAY, Step, steps
 from orchestrator.results.printable import duration
 from orchestrator.results.report_sources import STEPS
 from orchestrator.results.study_fold import fold
+from orchestrator.step_process import StepProcess
 from orchestrator.tuning.ledger import LEDGER, read_records
 
 COMMAND = "python -m orchestrator.reproduce"
@@ -77,11 +78,11 @@ def main(argv: Sequence[str]) -> int:
             print(f"# {step.name}{': done' if _is_done(step, folder) else ''}")
             print(_shown(step))
         return 0
-    with exclusive(folder, "out"):
-        return _reproduce(listed, folder)
+    with exclusive(folder, "out"), closing(StepProcess(config.address, folder.parent)) as process:
+        return _reproduce(listed, folder, process)
 
 
-def _reproduce(listed: Sequence[Step], folder: Path) -> int:
+def _reproduce(listed: Sequence[Step], folder: Path, process: StepProcess) -> int:
     """Runs what is not done; the exit status is 0 when all of it is."""
     ran: set[str] = set()
     failed: dict[str, _Failure] = {}
@@ -98,9 +99,9 @@ def _reproduce(listed: Sequence[Step], folder: Path) -> int:
             print(f"{place}: done before", flush=True)
             continue
         _undo(_standing_on(step, listed), folder)
-        status = _run(step, place, folder)
+        status = _run(step, place, folder, process)
         ran.add(step.name)
-        if status == INTERRUPTED:
+        if status == INTERRUPTED or process.interrupted:
             raise KeyboardInterrupt
         if status:
             failed[step.name] = _failure(step, status)
@@ -142,8 +143,8 @@ def _undo(stale: Sequence[Step], folder: Path) -> None:
             write_json(_record_file(step, folder), {**record, "done": False})
 
 
-def _run(step: Step, place: str, folder: Path) -> int:
-    """Runs a step as a process of its own, and records how it ended; returns its exit status."""
+def _run(step: Step, place: str, folder: Path, process: StepProcess) -> int:
+    """Runs a step and records how it ended; returns its exit status."""
     print(f"{place}\n{_shown(step)}", flush=True)
     record = {
         "version": VERSION,
@@ -154,22 +155,14 @@ def _run(step: Step, place: str, folder: Path) -> int:
     file = _record_file(step, folder)
     write_json(file, {**record, "done": False, "exit_status": None})
     started = time.monotonic()
-    status = _ended([sys.executable, "-m", f"orchestrator.{step.command}", *step.words])
+    with_ray = step.command in STARTS_RAY
+    status = process.run(f"orchestrator.{step.command}", step.words, with_ray=with_ray)
     seconds = time.monotonic() - started
     outcome = {"done": status == 0, "exit_status": status, "seconds": round(seconds, 1)}
     write_json(file, {**record, **outcome})
     words = "done" if status == 0 else f"FAILED with exit status {status}"
     print(f"{place}: {words} in {duration(seconds)}\n", flush=True)
     return status
-
-
-def _ended(words: Sequence[str]) -> int:
-    """Waits for a process to end by itself, also after Ctrl-C, which it gets as well."""
-    with subprocess.Popen(words) as process:
-        while process.returncode is None:
-            with suppress(KeyboardInterrupt):
-                process.wait()
-        return process.returncode
 
 
 def _is_done(step: Step, folder: Path) -> bool:

@@ -2,11 +2,6 @@
 
 import importlib
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,9 +113,20 @@ def study(tmp_path, monkeypatch):
     ends: dict[str, int] = {}
     ran: list[str] = []
 
-    def ended(words):
-        ran.append(words[-1])
-        return ends.get(words[-1], 0)
+    class Process:
+        interrupted = False
+
+        def __init__(self, *_):
+            pass
+
+        def run(self, module, words, *, with_ray):
+            assert (module, with_ray) == ("orchestrator.x", False)
+            ran.append(words[-1])
+            Process.interrupted = words[-1] == ends.get("interrupted in")
+            return ends.get(words[-1], 0)
+
+        def close(self):
+            pass
 
     listed = (
         Step("a", "x", ("a",)),
@@ -129,7 +135,7 @@ def study(tmp_path, monkeypatch):
         Step("report", "x", ("report",)),
     )
     monkeypatch.setattr(reproduce, "steps", lambda _: listed)
-    monkeypatch.setattr(reproduce, "_ended", ended)
+    monkeypatch.setattr(reproduce, "StepProcess", Process)
     given = [f"out={tmp_path}"]
     return given, ends, ran
 
@@ -255,15 +261,23 @@ def test_an_interrupted_step_ends_it_and_is_not_done(study, capsys):
     assert recorded(given)["b"]["done"] is False
 
 
+def test_a_step_that_ended_well_in_spite_of_ctrl_c_is_done_and_no_other_begins(study):
+    given, ends, ran = study
+    ends["interrupted in"] = "b"
+    assert command(reproduce.main, given) == 130
+    assert ran == ["a", "b"]
+    assert recorded(given)["b"]["done"] is True
+
+
 def test_what_stands_on_a_step_is_not_done_from_when_that_is_run_anew(study, monkeypatch):
     """Neither after an interruption nor when the next run finds the first step done."""
-    given, ends, ran = study
-    listed = (*reproduce.steps(None)[:3], Step("d", "x", ("d",), ("b",)), Step("report", "x", ()))
+    given, ends, _ = study
+    *others, report = reproduce.steps(None)
+    listed = (*others, Step("d", "x", ("d",), ("b",)), report)
     monkeypatch.setattr(reproduce, "steps", lambda _: listed)
-    monkeypatch.setattr(reproduce, "_ended", lambda words: ran.append(words[-1]) or ends.get("", 0))
     assert reproduce.main(given) == 0
     (Path(given[0].partition("=")[2]) / "steps" / "a.json").unlink()
-    ends[""] = 130
+    ends["a"] = 130
     assert command(reproduce.main, given) == 130
     done = {name: record["done"] for name, record in recorded(given).items()}
     assert done == {"a": False, "b": False, "c": True, "d": False, "report": False}
@@ -276,29 +290,3 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(study, capsys, tmp_path)
     assert said[:2] == ["# a", "python -m orchestrator.x a"]
     assert ran == []
     assert not (tmp_path / "steps").exists()
-
-
-def test_ctrl_c_waits_for_the_step_to_end_by_itself(tmp_path):
-    """A step that saves its work on Ctrl-C is given the time to."""
-    child = (
-        "import signal, pathlib, sys, time\n"
-        f"ready, saved = pathlib.Path({str(tmp_path / 'ready')!r}), {str(tmp_path / 'saved')!r}\n"
-        "def end(*_):\n"
-        "    time.sleep(0.6)\n"  # longer than subprocess.run would give it
-        "    pathlib.Path(saved).touch()\n"
-        "    sys.exit(130)\n"
-        "signal.signal(signal.SIGINT, end)\n"
-        "ready.touch()\n"
-        "signal.pause()\n"
-    )
-    parent = (
-        "import sys; from orchestrator.reproduce import _ended\n"
-        f"sys.exit(_ended([sys.executable, '-c', {child!r}]))"
-    )
-    with subprocess.Popen([sys.executable, "-c", parent], start_new_session=True) as process:
-        while not (tmp_path / "ready").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        os.killpg(process.pid, signal.SIGINT)
-        assert process.wait() == 130
-    assert (tmp_path / "saved").exists()
