@@ -12,6 +12,9 @@ driver's own processor time and peak memory; each size runs in a process of its 
 
 Usage: python -m benchmarks.bench_scale [NUM_TRIALS ...]      (default 100 1000 10000)
        python -m benchmarks.bench_scale day                   a day of 8 nodes, one dies every 10 min
+       python -m benchmarks.bench_scale tune [NUM_TRIALS [NUM_SLOTS]]      (default 1000 16)
+                     trials of one epoch of a second, through Ray Tune and its actors. Ray's own bar:
+                     10,000 trials of a second on 16 CPUs in 715 s, against 625 s at least
 """
 
 from __future__ import annotations
@@ -24,11 +27,15 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import describe
+from benchmarks.sleeping_slot import STARTED, SleepingPlan, sleeping_slots
 from benchmarks.virtual_slots import Cluster, Pace, drawn_figures, utilisation
+from orchestrator.cluster import connect, nodes
 from orchestrator.config.space import Space
 from orchestrator.config.validate import validate
 from orchestrator.dashboard.snapshot import StudyFeed
@@ -36,6 +43,9 @@ from orchestrator.results.leaderboard_tables import csv_table, json_document, te
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_screen import StudyScreen
+from orchestrator.results.utilisation import Utilisation
+from orchestrator.tuning.capacity import SlotCapacity
+from orchestrator.tuning.growth import Growth
 from orchestrator.tuning.judge import Judge
 from orchestrator.tuning.ledger import LEDGER, Ledger, read_records
 from orchestrator.tuning.lineages import StudyState
@@ -43,6 +53,7 @@ from orchestrator.tuning.plan import Resolver, whole_paths
 from orchestrator.tuning.proposals import Proposals
 from orchestrator.tuning.seeds import Repeats, by_configuration
 from orchestrator.tuning.study import Study, past_trials, resume
+from orchestrator.tuning.tune_run import run_study
 
 NUM_NODES, SLOTS_PER_NODE, EPOCHS = 8, 8, 20
 DAY_S, LONG_EPOCH_S, NODE_DIES_EVERY_S = 24 * 3600.0, 120.0, 600.0
@@ -58,6 +69,9 @@ def main(words: list[str]) -> None:
         print(json.dumps(measure(int(words[1]))))
         return
     print(f"\n{describe()}\n")
+    if words[:1] == ["tune"]:
+        through_tune(*map(int, words[1:]))
+        return
     if words == ["day"]:
         day()
         return
@@ -151,6 +165,57 @@ def day() -> None:
     shutil.rmtree(folder)
 
 
+def through_tune(num_trials: int = 1_000, num_slots: int = 16) -> None:
+    """Trials of one second through Ray Tune, its actors, our searcher, ledger and screen."""
+    folder = _folder()
+    with connect("local", dashboard=False):
+        seconds, cpu_s = sleep_through(folder, num_trials, num_slots, epoch_s=1.0)
+    starts = len((folder / STARTED).read_text().split())
+    gap_s = utilisation_of(read_records(folder / LEDGER)).gap_s()
+    least_s = num_trials / num_slots
+    print("| trials of 1 s | slots | slot processes | s | at least | ratio | gap s | driver s |")
+    print("|---|---|---|---|---|---|---|---|")
+    print(
+        f"| {num_trials:,} | {num_slots} | {starts} | {seconds:.1f} | {least_s:.1f} | "
+        f"{seconds / least_s:.2f} | {gap_s:.2f} | {cpu_s:.1f} |"
+    )
+    shutil.rmtree(folder)
+
+
+def sleep_through(
+    folder: Path, num_trials: int, num_slots: int, *, epoch_s: float, linger_s: float = 0.0
+) -> tuple[float, float]:
+    """A study of trials of one epoch; returns its seconds and those of the driver's processor.
+
+    The start of the slots' processes is not in the former.
+    """
+    capacity = SlotCapacity(slots=num_slots, workers=1, cpus_per_worker=0, gpus_per_worker=0.0)
+    plan: Any = SleepingPlan(folder / ".ray", num_slots, epoch_s, drawn_figures(), linger_s)
+    with Ledger(folder) as ledger, LiveBoard(io.StringIO()) as board, sleeping_slots():
+        screen = _screen(board)
+        screen.begin([], ledger.append(_head()))
+        study = take_up(_space(num_trials, epochs=1), folder, ledger, screen, [])
+        study.open_all()
+        processor = _Clock()
+        growth = Growth("s", capacity, nodes)
+        run_study(study, plan, {}, growth=growth, restarts=0, asked_to_stop=lambda: False)
+        cpu_s = processor.lap()
+    times = [_seconds(r) for r in read_records(folder / LEDGER) if r["record"] == "epoch"]
+    return max(times) - min(times) + epoch_s, cpu_s
+
+
+def _seconds(record: Mapping[str, Any]) -> float:
+    return datetime.fromisoformat(str(record["time"])).timestamp()
+
+
+def utilisation_of(records: Iterable[Mapping[str, Any]]) -> Utilisation:
+    """As `ablate` counts it."""
+    found = Utilisation()
+    for record in records:
+        found.add(record)
+    return found
+
+
 def take_up(
     space: Space, folder: Path, ledger: Ledger, screen: StudyScreen, records: list[dict[str, Any]]
 ) -> Study:
@@ -200,12 +265,12 @@ def _screen(board: LiveBoard) -> StudyScreen:
     return StudyScreen(board, nothing, samples, lambda _: nothing)
 
 
-def _space(num_trials: int) -> Space:
+def _space(num_trials: int, epochs: int = EPOCHS) -> Space:
     """A grid of as many learning rates as it takes, for each of ten dropouts."""
     rates = [round(1e-5 * (1 + n), 9) for n in range(num_trials // DROPOUTS)]
     axes = {"optimizer.lr": rates, "model.dropout": [n / 20 for n in range(DROPOUTS)]}
-    base = {"question": "?", "kind": "grid", "base": {"epochs": EPOCHS}}
-    return validate(Space, ("a benchmark", {**base, "axes": axes}))
+    given = {"question": "?", "kind": "grid", "axes": axes | {"epochs": [epochs]}}
+    return validate(Space, ("a benchmark", given))
 
 
 def _head() -> dict[str, Any]:

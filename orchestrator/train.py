@@ -195,7 +195,8 @@ def _epochs(
     """
     begun = steady.begin()
     trained, epochs = len(begun["history"]), experiment.epochs
-    print(begun["weights"], *_begun_lines(begun, classes), "", sep="\n", flush=True)
+    lines = (*_begun_lines(begun, classes), *_notes(steady))
+    print(begun["weights"], *lines, "", sep="\n", flush=True)
     if trained:
         print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
     history: list[Metrics] = []
@@ -204,7 +205,7 @@ def _epochs(
         _write_metrics(home, history)
         tensorboard.show_training(history, classes)
         if len(history) > trained:
-            print(_epoch_line(history[-1], epochs), flush=True)
+            print(_epoch_line(history[-1], epochs), *_notes(steady), sep="\n", flush=True)
         if stop.asked() and len(history) >= trained:
             break
     return history
@@ -219,7 +220,12 @@ def _begun_lines(begun: Mapping[str, Any], classes: Sequence[str]) -> list[str]:
     if weights is not None:
         by_class = (f"{name} {weight:.3g}" for name, weight in zip(classes, weights, strict=True))
         lines.append(f"row weight  {', '.join(by_class)}")
-    return lines + [f"note        {note}" for note in begun["notes"]]
+    return lines
+
+
+def _notes(steady: SteadyRun) -> list[str]:
+    """Of the first beginning, then of each that followed the death of a worker."""
+    return [f"note        {note}" for note in steady.new_notes()]
 
 
 def _last_epoch(experiment: Experiment, history: Sequence[Metrics]) -> int:

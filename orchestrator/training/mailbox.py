@@ -22,7 +22,8 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._commands: list[Command] = []
-        self._answers: list[Answer] = []
+        self._answers: dict[int, Answer] = {}
+        self._num_answers = 0
         self._joined: set[int] = set()
         self._changed = asyncio.Condition()
 
@@ -48,14 +49,15 @@ class Mailbox:
     async def reply(self, answer: Answer) -> None:
         """Append an answer."""
         async with self._changed:
-            self._answers.append(answer)
+            self._answers[self._num_answers] = answer
+            self._num_answers += 1
             self._changed.notify_all()
 
     async def answer(self, number: int) -> Answer:
-        """Wait for answer `number` (0-based)."""
+        """Wait for answer `number` (0-based), which is handed out once."""
         async with self._changed:
-            await self._changed.wait_for(lambda: len(self._answers) > number)
-            return self._answers[number]
+            await self._changed.wait_for(lambda: number in self._answers)
+            return self._answers.pop(number)
 
 
 def open_mailbox() -> ray.actor.ActorHandle:

@@ -19,7 +19,13 @@ from ray.data import Dataset
 from orchestrator.config.errors import NoRoomError, SlotError
 from orchestrator.training.epochs import Metrics
 from orchestrator.training.mailbox import Answer
-from orchestrator.training.warm_run import SlotPlan, WarmRun, fewest_workers, workers_that_fit
+from orchestrator.training.warm_run import (
+    STOP_TIMEOUT_S,
+    SlotPlan,
+    WarmRun,
+    fewest_workers,
+    workers_that_fit,
+)
 
 
 @dataclass(frozen=True)
@@ -112,10 +118,10 @@ class SteadyRun:
         """
         return self._steadily(self._settle)
 
-    def stop(self) -> None:
-        """End the processes when they have done what they are at."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """End the processes when they have done what they are at, or after so long."""
         if self._run is not None:
-            self._run.stop()
+            self._run.stop(timeout_s)
         self._forget()
 
     def abandon(self) -> None:

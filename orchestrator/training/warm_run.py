@@ -58,6 +58,9 @@ from orchestrator.training.worker import WorkerSettings, obey
 POLL_S = 1.0
 """How often a waiting slot looks whether its Train run is still alive."""
 STOP_TIMEOUT_S = 30.0
+"""Of a run that may hang."""
+WRITE_TIMEOUT_S = 600.0
+"""Of one that is well: its newest checkpoint may still be on its way to a slow storage."""
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
 FITS_WITHIN_S = 2.0
@@ -163,9 +166,9 @@ class WarmRun:
             self._batch = batch_words(int(command["experiment"]["batch_size"]), self.workers)
         try:
             ray.get(self._mailbox.put.remote(command))
-            answer = self._next_answer()
         except RayActorError as error:
             raise SlotError(LOST_MAILBOX, retryable=True, detail=str(error)) from error
+        answer = self._next_answer()
         say(self._name, "waits for what comes next")
         if answer["kind"] == "failed" and answer.get("storage"):
             raise StorageError(answer["error"])
@@ -173,11 +176,11 @@ class WarmRun:
             raise TrainingError(answer["error"], final=answer["final"])
         return answer
 
-    def stop(self) -> None:
-        """Let the workers leave, and wait until they have."""
+    def stop(self, timeout_s: float = STOP_TIMEOUT_S) -> None:
+        """Let the workers leave, and wait until they have, or for so long."""
         if self._thread.is_alive():
             self._mailbox.put.remote({"kind": "stop"})
-            self._thread.join(timeout=STOP_TIMEOUT_S)
+            self._thread.join(timeout=timeout_s)
         ray.kill(self._mailbox)
         say(self._name, "has ended")
 
@@ -211,7 +214,7 @@ class WarmRun:
             done, _ = ray.wait([pending], timeout=POLL_S)
             if done:
                 self._num_answers += 1
-                return ray.get(pending)
+                return _received(pending)
             if not self._thread.is_alive():
                 raise slot_error(self._failure, no_room=self._no_room, batch=self._batch)
             if time.monotonic() > deadline_s:
@@ -226,6 +229,13 @@ class WarmRun:
             f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
             "lower resources, or raise resources.start_timeout_s"
         )
+
+
+def _received(answer: ray.ObjectRef[Answer]) -> Answer:
+    try:
+        return ray.get(answer)
+    except RayActorError as error:
+        raise SlotError(LOST_MAILBOX, retryable=True, detail=str(error)) from error
 
 
 def _trainer(

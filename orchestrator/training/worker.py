@@ -38,7 +38,7 @@ from orchestrator.config.errors import (
     StorageError,
     TrainingError,
 )
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import Experiment, Model
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
 from orchestrator.training.agreement import Finding, agree, failure
@@ -175,10 +175,11 @@ def _carry_out(command: Command, held: _Held) -> Answer:
     """Do what the command says; what is the experiment's own fault becomes an answer."""
     try:
         if command["kind"] == "begin":
+            started = time.perf_counter()
             held.lineage = None
-            gc.collect()  # DDP holds itself in a cycle: free the last model before the next
+            _free_memory()
             held.lineage = _begin(command, held)
-            return _begun(held.lineage)
+            return _begun(held.lineage, time.perf_counter() - started)
         if command["kind"] == "settle":
             held.writer.wait()
             return {"kind": "settled", "checkpoint_write_s": held.writer.read_seconds()}
@@ -195,6 +196,16 @@ def _carry_out(command: Command, held: _Held) -> Answer:
             raise  # the others wait in an exchange that this worker will never join
         held.lineage = None
         return {"kind": "failed", "error": problem, "final": False}
+
+
+def _free_memory() -> None:
+    """Free the last model before the next: DDP holds itself in a cycle.
+
+    What is left are modules and data, which stay: they are not looked at again. Of torch and Ray
+    that would take tenths of a second each time.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def _batch(command: Command, held: _Held) -> str:
@@ -255,7 +266,9 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         notes=tuple(notes),
     )
     if leader.epoch:
-        _go_on(lineage, epoch_folder(last, leader.epoch))
+        checked = found[1] if found and epoch == leader.epoch else None
+        _go_on(lineage, epoch_folder(last, leader.epoch), checked)
+        lineage.notes += _other_workers(lineage, experiment.model, held)
     return lineage
 
 
@@ -275,17 +288,40 @@ def _failed_write(writer: CheckpointWriter) -> list[str]:
     return []
 
 
-def _go_on(lineage: _Lineage, folder: Path) -> None:
-    """Take over a checkpoint that the leader found whole; all workers do, or none does."""
+def _go_on(lineage: _Lineage, folder: Path, checked: CheckpointState | None) -> None:
+    """Take over a checkpoint that the leader found whole; all workers do, or none does.
+
+    Args:
+        lineage: which goes on.
+        folder: of the checkpoint.
+        checked: what it says, where this worker has compared its digests already.
+    """
     own = Finding()
     try:
-        lineage.history.extend(read_state(folder).history)
+        lineage.history.extend((checked or read_state(folder)).history)
         restore(folder, lineage.training)
         if rank() == 0:
             leave_only_best(lineage.keeping, lineage.key, lineage.history)
     except (OrchestratorError, OSError) as error:
         own = failure(error)
     agree(own)
+
+
+def _other_workers(lineage: _Lineage, model: Model, held: _Held) -> tuple[str, ...]:
+    """Says that another number of workers goes on, where what is trained depends on it."""
+    before, image_px = (
+        lineage.history[-1].get("workers", num_workers()),
+        held.settings["image_shape"][0],
+    )
+    if before == num_workers():
+        return ()
+    if not model.dropout and not models.has_batch_norm(model.name, image_size=image_px):
+        return ()
+    return (
+        f"from epoch {lineage.history[-1]['epoch'] + 1} on {num_workers()} workers train it, {before} "
+        "did before: each draws its own dropout or averages its own rows in batch norm, so the "
+        "weights will differ from those of an equal number",
+    )
 
 
 def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.WeightReport]:
@@ -310,7 +346,7 @@ def _flops_per_image(experiment: Experiment, model: nn.Module, held: _Held) -> i
     return held.flops[key]
 
 
-def _begun(lineage: _Lineage) -> Answer:
+def _begun(lineage: _Lineage, seconds: float) -> Answer:
     weights_K = lineage.training.loss.class_weights_K
     return {
         "kind": "begun",
@@ -320,6 +356,7 @@ def _begun(lineage: _Lineage) -> Answer:
         "parameters": asdict(lineage.counts),
         "class_weights": weights_K if weights_K is None else weights_K.tolist(),
         "notes": list(lineage.notes),
+        "seconds": seconds,
     }
 
 

@@ -19,7 +19,7 @@ from orchestrator.config.errors import NoRoomError, SlotError, StorageError, Tra
 from orchestrator.config.folder import Folder
 from orchestrator.training.early_stop import last_epoch
 from orchestrator.training.steady_run import SteadyRun, Task
-from orchestrator.training.warm_run import SlotPlan
+from orchestrator.training.warm_run import WRITE_TIMEOUT_S, SlotPlan
 from orchestrator.tuning.lineages import Leg
 from orchestrator.tuning.study import LINEAGES
 
@@ -125,7 +125,7 @@ class Slot(tune.Trainable):
 
     def cleanup(self) -> None:
         """End the Train run with the slot."""
-        self._run.stop()
+        self._run.stop(WRITE_TIMEOUT_S)
 
     def _failed(self, reason: str, *, detail: str, retry: bool) -> Result:
         return {

@@ -20,6 +20,7 @@ from orchestrator.config.errors import NoRoomError, StorageError
 from orchestrator.training.pulse import signs_of_life
 from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.growth import Growth
+from orchestrator.tuning.patient_controller import patient_controller
 from orchestrator.tuning.slot import Config, Result, Slot, leg_config
 from orchestrator.tuning.study import Failure, Study
 
@@ -83,7 +84,8 @@ def run_study(
         ),
     )
     try:
-        tuner.fit()
+        with patient_controller():
+            tuner.fit()
     finally:
         growth.end()
         shutil.rmtree(scratch, ignore_errors=True)

@@ -41,3 +41,17 @@ def test_autocast_is_on_for_bf16_only(name, dtype):
     left = torch.ones(4, 4)
     with precision.Precision(name, torch.channels_last).autocast(CPU):
         assert (left @ left).dtype == dtype
+
+
+def test_on_a_gpu_a_training_multiplies_alike_whatever_was_trained_before_it():
+    """tf32 is a switch of the whole process, and a slot trains one experiment after another."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    found = []
+    try:
+        for name in ("bf16", "fp32", "bf16", "fp32"):
+            choose_precision(name, torch.device("cuda"))
+            found.append(torch.get_float32_matmul_precision())
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+    assert found == ["highest", "high"] * 2

@@ -35,7 +35,7 @@ class Run:
     def wait_ready(self) -> None:
         pass
 
-    def stop(self) -> None:
+    def stop(self, timeout_s: float) -> None:
         pass
 
 
@@ -132,7 +132,7 @@ def test_a_run_that_cannot_even_be_abandoned_is_not_waited_for(monkeypatch):
         def abandon(self) -> None:
             raise KeyboardInterrupt
 
-        def stop(self) -> None:
+        def stop(self, timeout_s: float) -> None:
             raise AssertionError("its workers would first end their epoch")
 
     steady = runs(monkeypatch, Stuck(0))

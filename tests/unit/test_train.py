@@ -25,15 +25,15 @@ SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.6, 0.7]
 class Steady:
     """A run whose epochs have these scores, some of them trained before."""
 
-    def __init__(self, trained: int = 0, class_weights=None) -> None:
+    def __init__(self, trained: int = 0, class_weights=None, notes=()) -> None:
         self._done = 0
+        self._notes = dict(notes)  # by the epoch before which they arise
         self._begun = {
             "history": [{}] * trained,
             "weights": "from scratch",
             "precision": "fp32",
             "parameters": {"trainable": 1234, "frozen": 56},
             "class_weights": class_weights,
-            "notes": [],
         }
 
     def begin(self) -> dict:
@@ -45,6 +45,9 @@ class Steady:
         score = SCORES[self._done - 1]
         interval = {"val_macro_f1_low": 0.0, "val_macro_f1_high": 1.0}
         return {"epoch": self._done, "val_macro_f1": score, **interval, **dict.fromkeys(names, 1.0)}
+
+    def new_notes(self) -> list[str]:
+        return [note for note in [self._notes.pop(self._done, "")] if note]
 
 
 class Board:
@@ -91,6 +94,16 @@ def test_parameters_and_row_weights_are_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "parameters  1,234 trainable, 56 frozen\n" in said
     assert "row weight  anger 0.5, fear 1.5\n" in said
+
+
+def test_what_a_beginning_met_is_said_whether_it_was_the_first_or_followed_a_death(
+    tmp_path, capsys
+):
+    trained(Steady(notes={0: "one is damaged", 2: "another is"}), tmp_path, epochs=3)
+    lines = capsys.readouterr().out.splitlines()
+    assert "note        one is damaged" in lines[:5]
+    (late,) = [n for n, line in enumerate(lines) if line == "note        another is"]
+    assert "2/3" in lines[late - 1]
 
 
 def closing(of: Experiment, num_epochs: int, tmp_path) -> str:

@@ -126,6 +126,20 @@ def test_a_run_knows_the_batch_of_what_it_began_last(monkeypatch):
     assert run._batch == BATCH
 
 
+def test_a_mailbox_that_is_lost_while_workers_start_is_replaced_too(monkeypatch):
+    def gone(_):
+        raise RayActorError
+
+    run = WarmRun.__new__(WarmRun)
+    run._num_answers, run._plan = 0, SimpleNamespace(start_timeout_s=60)
+    run._mailbox = SimpleNamespace(answer=SimpleNamespace(remote=lambda number: number))
+    monkeypatch.setattr(warm_run.ray, "wait", lambda pending, timeout: (pending, []))
+    monkeypatch.setattr(warm_run.ray, "get", gone)
+    with pytest.raises(SlotError, match="its mailbox must live") as caught:
+        run.wait_ready()
+    assert caught.value.retryable
+
+
 @pytest.mark.parametrize(
     ("failure", "final"),
     [

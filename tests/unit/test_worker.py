@@ -250,12 +250,11 @@ def test_checkpoints_that_cannot_be_read_are_an_answer_and_no_crash(
     assert len(begin(held, tmp_path)["history"]) == 1
 
 
-@pytest.mark.parametrize("step", ["read_state", "restore"])
 @pytest.mark.parametrize(
     "error", [CheckpointError("epoch-0001: must fit"), PermissionError(13, "must fit")]
 )
 def test_a_checkpoint_that_cannot_be_gone_on_from_fails_its_trial_and_no_more(
-    error, step, held, tmp_path, monkeypatch
+    error, held, tmp_path, monkeypatch
 ):
     def fail(*_: object) -> None:
         raise error
@@ -263,7 +262,7 @@ def test_a_checkpoint_that_cannot_be_gone_on_from_fails_its_trial_and_no_more(
     begin(held, tmp_path)
     epoch(held)
     with monkeypatch.context() as patch:
-        patch.setattr(worker, step, fail)
+        patch.setattr(worker, "restore", fail)
         answer = begin(held, tmp_path)
     assert (answer["kind"], answer["final"]) == ("failed", False)
     assert "must fit" in answer["error"]
@@ -350,6 +349,42 @@ def test_a_checkpoint_of_bf16_goes_on_in_bf16_whatever_this_machine_would_choose
 def normalised() -> torch.nn.Module:
     layers = [torch.nn.Conv2d(3, 4, IMAGE_PX), torch.nn.BatchNorm2d(4), torch.nn.Flatten()]
     return torch.nn.Sequential(*layers, torch.nn.Linear(4, NUM_CLASSES))
+
+
+@pytest.mark.parametrize(("dropout", "said"), [(0.5, True), (0.0, False)])
+def test_another_number_of_workers_is_said_where_what_is_trained_depends_on_it(
+    held, tmp_path, monkeypatch, dropout, said
+):
+    begin(held, tmp_path, model={"dropout": dropout})
+    epoch(held)
+    held.writer.wait()
+    again = begin(held, tmp_path, model={"dropout": dropout})
+    assert again["notes"] == []
+    state = worker.CheckpointState
+    monkeypatch.setattr(
+        worker,
+        "CheckpointState",
+        lambda **fields: state(
+            **fields | {"history": tuple(m | {"workers": 2} for m in fields["history"])}
+        ),
+    )
+    epoch(held)
+    held.writer.wait()
+    notes = begin(held, tmp_path, model={"dropout": dropout})["notes"]
+    assert [note[:47] for note in notes] == [
+        "from epoch 3 on 1 workers train it, 2 did before"[:47]
+    ] * said
+
+
+def test_a_checkpoint_is_compared_with_its_digests_once(held, tmp_path, monkeypatch):
+    begin(held, tmp_path)
+    epoch(held)
+    held.writer.wait()
+    seen = []
+    digest = checkpoint.sha256_of
+    monkeypatch.setattr(checkpoint, "sha256_of", lambda file: seen.append(file) or digest(file))
+    assert len(begin(held, tmp_path)["history"]) == 1
+    assert len(seen) == len(set(seen)) == 2
 
 
 @pytest.mark.parametrize(("batch_size", "kind"), [(5, "failed"), (1, "failed"), (6, "begun")])
