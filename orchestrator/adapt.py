@@ -107,12 +107,16 @@ def _adapt(adaptation: Adaptation, command: str) -> Outcome:
 def _with_first_priors(adaptation: Adaptation, found: Corrections) -> Corrections:
     """With the priors as they were estimated first, by which a training is known when it resumes.
 
+    Where none were to be estimated there is nothing to keep.
+
     Estimated anew they differ in their last digits by how rows were batched.
 
     Raises:
         ConfigError: the file of them is damaged.
     """
     file = adaptation.out / PRIORS
+    if not found.estimated:
+        return found
     if not file.is_file():
         write_json(file, {"estimated": list(found.estimated)})
         return found

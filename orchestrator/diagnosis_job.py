@@ -24,12 +24,14 @@ from orchestrator.evaluation_job import (
     Job,
     checked_job,
     checkpoint_record,
+    not_of_another,
     set_record,
 )
 from orchestrator.inference.batch_run import Request
 from orchestrator.inference.each_row_once import Features, Probabilities
 from orchestrator.ingest.dataset import SplitIndex
 from orchestrator.ingest.order import mix
+from orchestrator.results.diagnosis_report import SUMMARY
 from orchestrator.results.held_out import Exposure, exposure, first_weights
 from orchestrator.shift.outputs import Outputs
 
@@ -102,8 +104,10 @@ def checked_comparison(config: DiagnoseConfig) -> Comparison:
         )
     )
     refuse_own(job, config.production)
-    name = re.sub(r"[^\w.-]+", "_", job.sets.measured.name)[:60].lstrip(".") or "production"
+    measured = job.sets.measured
+    name = re.sub(r"[^\w.-]+", "_", measured.name)[:60].lstrip(".") or "production"
     home = job.choice.home / "diagnoses" / "-".join(filter(None, (job.choice.label, name)))
+    home = not_of_another(home / SUMMARY, "production", measured.fingerprint)
     return Comparison(
         config=config,
         job=job,

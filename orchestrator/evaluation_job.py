@@ -5,6 +5,7 @@ DRIVER. Imports torch: the command imports it when its words have been judged.
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,7 +26,9 @@ from orchestrator.inference.batch_run import Pace, Request
 from orchestrator.inference.data_sets import DataSets, open_data_sets
 from orchestrator.inference.stored_model import StoredModel, build_network, open_model
 from orchestrator.ingest.dataset import PreparedDataset, SplitIndex, read_split_index
+from orchestrator.results.evaluation_report import SUMMARY
 from orchestrator.results.printable import one_line
+from orchestrator.results.report_cells import part
 
 Int64s = npt.NDArray[np.int64]
 
@@ -76,7 +79,7 @@ def checked_job(config: EvaluateConfig) -> Job:
     trained = stored.experiment.data
     wanted = _place(config.data.path, choice) if config.data.path else None
     sets = open_data_sets(stored, wanted, _place(config.run_data or trained.path, choice))
-    protocol = config.data.protocol or trained.protocol
+    protocol = config.data.protocol or _own_protocol(trained.protocol, sets)
     needs = () if config.split == "all" else (config.split,)
     index = read_split_index(sets.measured, protocol, needs=needs)
     own_index = read_split_index(sets.own, trained.protocol)
@@ -92,8 +95,14 @@ def checked_job(config: EvaluateConfig) -> Job:
         own_index=own_index,
         row_ids=index.row_ids[np.isin(index.splits, needs)] if needs else index.row_ids,
         validation_ids=_validation_ids(config, sets, own_index),
-        out=_out(config, choice, sets.measured.name, protocol),
+        out=_out(config, choice, sets.measured, protocol),
     )
+
+
+def _own_protocol(trained: str, sets: DataSets) -> str:
+    """The run's own split protocol, or `group` for another set whose release has no splits."""
+    is_missing = trained == "official" and trained not in sets.measured.protocols
+    return "group" if is_missing and not sets.same else trained
 
 
 def _place(path: str, choice: Choice) -> str:
@@ -109,12 +118,30 @@ def _validation_ids(config: EvaluateConfig, sets: DataSets, own_index: SplitInde
     return own_index.row_ids[(own_index.splits == "validation") & wanted]
 
 
-def _out(config: EvaluateConfig, choice: Choice, data: str, protocol: str) -> Path:
+def _out(config: EvaluateConfig, choice: Choice, data: PreparedDataset, protocol: str) -> Path:
     if config.out:
         return Path(config.out).absolute()
-    words = [word for word in (choice.label, data, protocol, config.split) if word]
+    words = [word for word in (choice.label, data.name, protocol, config.split) if word]
     name = "-".join(re.sub(r"[^\w.-]+", "_", word)[:60] for word in words)
-    return choice.home / "evaluations" / name.lstrip(".")
+    folder = choice.home / "evaluations" / name.lstrip(".")
+    return not_of_another(folder / SUMMARY, "data", data.fingerprint)
+
+
+def not_of_another(summary: Path, key: str, fingerprint: str) -> Path:
+    """The folder for results of a set, beside those of another set that has the same name.
+
+    Args:
+        summary: the file that says of which set the results are, in the folder named after it.
+        key: of that set in it.
+        fingerprint: of the set whose results are to be kept.
+    """
+    try:
+        found = part(json.loads(summary.read_text(encoding="utf-8")), key, "fingerprint")
+    except (OSError, ValueError):  # none, or damaged: there is nothing to keep
+        found = None
+    folder = summary.parent
+    is_free = found in (None, fingerprint)
+    return folder if is_free else folder.with_name(f"{folder.name}-{fingerprint[:8]}")
 
 
 def requests_of(job: Job) -> list[Request]:
@@ -133,11 +160,15 @@ def facts(job: Job) -> tuple[str, ...]:
     origin = "the set that the run was trained on"
     if not sets.same:
         origin = f"not the set that the run was trained on, {one_line(sets.own.name, 40)}"
-    return (
+    trained = job.stored.experiment.data.protocol
+    lines = (
         f"checkpoint   {as_typed(job.choice.folder)}",
         f"             {job.choice.words}; epoch {state.epoch} of lineage {state.lineage}",
         f"data         {job.title}: {len(job.row_ids):,}; {origin}",
     )
+    if job.config.data.protocol or job.protocol == trained:
+        return lines
+    return (*lines, f"             parted by {job.protocol}: it has no {trained} splits")
 
 
 def record(job: Job, pace: Pace, command: str) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> int:
     with exclusive(out, "out"):
         (out / CARD).unlink(missing_ok=True)
         checks = _write_formats(config.formats, stored, facts, out)
-        write_json(out / CARD, _card(stored, facts, metrics, checks, out))
+        write_json(out / CARD, _card(choice.home.name, stored, facts, metrics, checks))
     print(f"export       {as_typed(out)}  ({', '.join([*checks, CARD])})")
     return 0
 
@@ -143,17 +143,17 @@ def _words(found: Mapping[str, Any]) -> str:
 
 
 def _card(
+    name: str,
     stored: StoredModel,
     facts: ModelFacts,
     metrics: Mapping[str, Any] | str,
     checks: Mapping[str, Mapping[str, Any]],
-    out: Path,
 ) -> dict[str, Any]:
     experiment, state = stored.experiment, stored.state
     last = dict(state.history[-1]) if state.history else {}
     return {
         "version": VERSION,
-        "name": out.parent.name,
+        "name": name,
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         "classes": list(facts.classes),
         "input": _input(stored, facts),

@@ -24,30 +24,32 @@ from orchestrator.results.evaluation import Predictions, score
 from orchestrator.results.paired_gain import paired_gain
 from orchestrator.shift import calibration
 from orchestrator.shift.calibration import Calibration
-from orchestrator.shift.outputs import Outputs, log_probabilities
+from orchestrator.shift.outputs import Outputs, log_probabilities, true_labels
 from orchestrator.shift.parts import HELD_OUT, TRAIN, VALIDATION
 from orchestrator.shift.prior_correction import correct_priors
 from orchestrator.shift.priors import em
-from orchestrator.shift.remedies import CORRECTIONS, WITHOUT_LABELS, WORDS
+from orchestrator.shift.remedies import CORRECTIONS, ESTIMATING, WITHOUT_LABELS, WORDS
 
 NUM_RESAMPLES_OF_PRIORS = 200
 
 
 @dataclass(frozen=True)
 class Corrections:
-    """What the checkpoint's outputs are corrected with.
+    """What outputs are corrected and rows are weighed with; of it what the remedies asked need.
 
     Attributes:
-        fitted: calibration, fitted on the run's validation split only.
+        fitted: calibration, fitted on the run's validation split only; None where no outputs are
+            to be corrected.
         old: class shares there, which the calibrated outputs are for.
-        estimated: shares in production by EM on the part to adapt with, labels not looked at.
+        estimated: shares in production by EM on the part to adapt with, labels not looked at; ()
+            where no remedy needs them.
         counted: shares there by its labels.
     """
 
-    fitted: Calibration
-    old: tuple[float, ...]
-    estimated: tuple[float, ...]
-    counted: tuple[float, ...]
+    fitted: Calibration | None = None
+    old: tuple[float, ...] = ()
+    estimated: tuple[float, ...] = ()
+    counted: tuple[float, ...] = ()
 
     def priors(self, remedy: str) -> tuple[float, ...]:
         """The new priors of a remedy."""
@@ -55,19 +57,22 @@ class Corrections:
 
     def applied(self, remedy: str, probabilities: Probabilities) -> npt.NDArray[np.float32]:
         """Outputs calibrated, then corrected to the remedy's priors."""
+        assert self.fitted is not None, "only what corrects outputs asks"
         calibrated = calibration.apply(self.fitted, log_probabilities(_normalised(probabilities)))
         corrected = correct_priors(calibrated, np.array(self.old), np.array(self.priors(remedy)))
         return corrected.astype(np.float32)
 
 
 def corrections(adaptation: Adaptation) -> Corrections:
-    """Fit the calibration and estimate the priors, by the checkpoint as it is.
+    """Fit the calibration and estimate the priors, by the checkpoint as it is, where need be.
 
     Raises:
-        DatasetError: the run's validation split lacks a class.
+        DatasetError: the run's validation split lacks a class by whose share is to be divided.
         OrchestratorError: the rows could not be predicted.
     """
-    job, config = adaptation.job, adaptation.config
+    job, asked = adaptation.job, set(adaptation.remedies)
+    if not asked.intersection((*CORRECTIONS, *ESTIMATING)):
+        return Corrections()
     new_ids = adaptation.parts.rows(TRAIN, VALIDATION)
     own, measured = job.sets.own, job.sets.measured
     requests = [Request(own, job.validation_ids), Request(measured, new_ids)]
@@ -77,16 +82,27 @@ def corrections(adaptation: Adaptation) -> Corrections:
         _normalised(found[0]), None, labels, job.own_index.groups[job.validation_ids]
     )
     production = Outputs(_normalised(found[1]), None, None, job.index.groups[new_ids])
+    estimates, num_classes = bool(asked.intersection(ESTIMATING)), len(own.classes)
     numbers = np.asarray(job.sets.class_indices, dtype=np.int64)
-    num_classes = len(own.classes)
-    counts = np.bincount(numbers[job.index.labels[new_ids]], minlength=num_classes)
-    estimate = em(reference, production, seed=config.seed, num_resamples=NUM_RESAMPLES_OF_PRIORS)
     return Corrections(
-        fitted=calibration.fit_bias_corrected(log_probabilities(reference.probabilities), labels),
-        old=tuple((np.bincount(labels, minlength=num_classes) / len(labels)).tolist()),
-        estimated=estimate.priors,
-        counted=tuple((counts / counts.sum()).tolist()),
+        fitted=_fitted(reference) if asked.intersection(CORRECTIONS) else None,
+        old=_shares(labels, num_classes),
+        estimated=_estimated(reference, production, adaptation.config.seed) if estimates else (),
+        counted=_shares(numbers[job.index.labels[new_ids]], num_classes),
     )
+
+
+def _fitted(reference: Outputs) -> Calibration:
+    labels = true_labels(reference, "reference")  # outputs are divided by the share of each class
+    return calibration.fit_bias_corrected(log_probabilities(reference.probabilities), labels)
+
+
+def _shares(labels: Int64s, num_classes: int) -> tuple[float, ...]:
+    return tuple((np.bincount(labels, minlength=num_classes) / len(labels)).tolist())
+
+
+def _estimated(reference: Outputs, production: Outputs, seed: int) -> tuple[float, ...]:
+    return em(reference, production, seed=seed, num_resamples=NUM_RESAMPLES_OF_PRIORS).priors
 
 
 def measure(

@@ -23,9 +23,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import models
 from orchestrator.checkpoint_choice import choose
 from orchestrator.config.command_line import INTERRUPTED, parse, run
-from orchestrator.config.errors import OrchestratorError
+from orchestrator.config.commands import PrepareConfig
+from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
 from orchestrator.reproduction_steps import STARTS_RAY, Step, steps
@@ -51,6 +53,8 @@ VERSION = 1
 LAST = "report"
 """The step that is run whatever failed before it."""
 FAILED = 1
+IMAGE_PX = PrepareConfig().image_px
+"""Of the sets that are prepared for preset=full."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse(
         ReproduceConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
     )
+    _refuse_weights(config)
     listed = steps(config)
     folder = Path(config.out).absolute() / STEPS
     if config.dry_run:
@@ -80,6 +85,24 @@ def main(argv: Sequence[str]) -> int:
         return 0
     with exclusive(folder, "out"), closing(StepProcess(config.address, folder.parent)) as process:
         return _reproduce(listed, folder, process)
+
+
+def _refuse_weights(config: ReproduceConfig) -> None:
+    """Refuse first weights that no training can begin with: the first of them is hours away.
+
+    Raises:
+        ConfigError: as the steps that train would say it, by the fields of this command.
+    """
+    if config.preset != "full":
+        return
+    problems: list[str] = []
+    for model, field in (("main", "weights"), ("baseline", "baseline_weights")):
+        try:
+            models.check(model, image_size=IMAGE_PX, weights=getattr(config, field))
+        except models.ModelError as error:
+            problems += [problem.replace("model.weights", field) for problem in error.problems]
+    if problems:
+        raise ConfigError(*problems)
 
 
 def _reproduce(listed: Sequence[Step], folder: Path, process: StepProcess) -> int:
@@ -166,9 +189,11 @@ def _run(step: Step, place: str, folder: Path, process: StepProcess) -> int:
 
 
 def _is_done(step: Step, folder: Path) -> bool:
-    """Whether the same command was done before."""
+    """Whether the same command was done before, and what it left is still there."""
     record = _read(_record_file(step, folder))
-    return record.get("done") is True and record.get("command") == _shown(step)
+    left = step.leaves or step.study
+    is_there = not left or Path(left).is_dir()
+    return record.get("done") is True and record.get("command") == _shown(step) and is_there
 
 
 def _read(file: Path) -> Mapping[str, object]:

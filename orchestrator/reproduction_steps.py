@@ -6,6 +6,7 @@ leaves what that command leaves.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -26,6 +27,8 @@ SMALL_BASELINE = (*SMALL, "optimizer.lr=0.0003", "epochs=4")
 DRAWN = ("dataset=synthetic", "image_px=48", "rows_per_file=512")
 OTHERS = ".weights"
 """Folder of those weights, hidden: what is in it is no result, and no report enters it."""
+WITHOUT = "drop=[neutral,other]"
+"""Labels of the release that the study has not; where there are none, nothing is dropped."""
 DRAWN_SHIFTS = ("label-shift", "covariate-shift")
 """Beside `production`, which has both: each change of the drawn faces by itself."""
 STARTS_RAY = frozenset({"prepare", "train", "ablate", "evaluate", "diagnose", "adapt"})
@@ -43,6 +46,7 @@ class Step:
         needs: names of steps without which it cannot work; all of them come before it.
         study: folder of the study that it leaves, of which other steps need the winner alone; ""
             where it leaves none.
+        leaves: folder of the set or run that it leaves; "" where it leaves neither.
     """
 
     name: str
@@ -50,6 +54,7 @@ class Step:
     words: tuple[str, ...]
     needs: tuple[str, ...] = ()
     study: str = ""
+    leaves: str = ""
 
 
 def steps(config: ReproduceConfig) -> tuple[Step, ...]:
@@ -62,18 +67,26 @@ def steps(config: ReproduceConfig) -> tuple[Step, ...]:
 def _data(config: ReproduceConfig) -> Iterator[Step]:
     out = config.out
     if config.preset == "quick":
-        yield Step("prepare", "prepare", (*DRAWN, f"out={out}/faces"))
-        others = (*DRAWN, "options.seed=1", f"out={out}/{OTHERS}/faces")
-        yield Step("prepare-others", "prepare", others)
+        yield _prepare("prepare", DRAWN, f"{out}/faces")
+        yield _prepare("prepare-others", (*DRAWN, "options.seed=1"), f"{out}/{OTHERS}/faces")
         for name in ("production", *DRAWN_SHIFTS):
             domain = f"options.domain={name.replace('-', '_')}"
-            words = (*DRAWN, domain, "options.subjects=40", f"out={out}/{name}")
-            yield Step(f"prepare-{name}", "prepare", words)
+            words = (*DRAWN, domain, "options.subjects=40")
+            yield _prepare(f"prepare-{name}", words, f"{out}/{name}")
         return
-    release = ("dataset=affwild2", f"source={config.source}", "drop=[neutral,other]")
-    yield Step("prepare", "prepare", (*release, f"every={config.every}", f"out={out}/faces"))
-    production = (f"dataset={config.production_dataset}", f"source={config.production}")
-    yield Step("prepare-production", "prepare", (*production, f"out={out}/production"))
+    release = ("dataset=affwild2", f"source={config.source}", WITHOUT, f"every={config.every}")
+    yield _prepare("prepare", release, f"{out}/faces")
+    production = (f"dataset={config.production_dataset}", f"source={config.production}", WITHOUT)
+    # As JSON, which is YAML: a pattern may begin with a bracket.
+    options = (
+        f"options.{name}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in config.production_options.items()
+    )
+    yield _prepare("prepare-production", (*production, *options), f"{out}/production")
+
+
+def _prepare(name: str, words: tuple[str, ...], out: str) -> Step:
+    return Step(name, "prepare", (*words, f"out={out}"), leaves=out)
 
 
 def _trainings(config: ReproduceConfig) -> Iterator[Step]:
@@ -94,7 +107,8 @@ def _trainings(config: ReproduceConfig) -> Iterator[Step]:
                 f"out={config.out}",
                 f"name={name}",
             )
-            yield Step(f"train-{name}", "train", words, _training_needs(config))
+            needs, leaves = _training_needs(config), f"{config.out}/{name}"
+            yield Step(f"train-{name}", "train", words, needs, leaves=leaves)
 
 
 def _weights_training(config: ReproduceConfig) -> Step:
@@ -106,7 +120,8 @@ def _weights_training(config: ReproduceConfig) -> Step:
         f"out={config.out}/{OTHERS}",
         "name=main",
     )
-    return Step("train-weights", "train", words, ("prepare-others",))
+    leaves = f"{config.out}/{OTHERS}/main"
+    return Step("train-weights", "train", words, ("prepare-others",), leaves=leaves)
 
 
 def _training_needs(config: ReproduceConfig) -> tuple[str, ...]:

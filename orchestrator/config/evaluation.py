@@ -57,7 +57,10 @@ class EvaluatedData(Section):
     ] = None
     protocol: Annotated[
         Literal["group", "random", "official"] | None,
-        Field(description="split protocol; null = the one that the run was trained with"),
+        Field(
+            description="split protocol; null = the one that the run was trained with (group, "
+            "where that is official and another set has no splits of its own)"
+        ),
     ] = None
 
 
@@ -72,7 +75,8 @@ class EvaluateConfig(Section):
         LocalPath | None,
         Field(
             description="folder for the results; null = "
-            "evaluations/<data>-<protocol>-<split> in the folder of the run or study"
+            "evaluations/<data>-<protocol>-<split> in the folder of the run or study, with the "
+            "set's fingerprint behind it where another set of that name has it"
         ),
     ] = None
     calibrate: Annotated[

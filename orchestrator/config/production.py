@@ -31,7 +31,10 @@ Production = Annotated[
 ]
 Protocol = Annotated[
     Literal["group", "random", "official"] | None,
-    Field(description="split protocol of it; null = the one that the run was trained with"),
+    Field(
+        description="split protocol of it; null = the one that the run was trained with (group, "
+        "where that is official and it has no splits of its own)"
+    ),
 ]
 Seed = Annotated[Count, Field(ge=0, lt=2**31, description="of everything that is drawn")]
 Remedy = Literal[
@@ -83,7 +86,7 @@ class DiagnoseConfig(Section):
         LocalPath | None,
         Field(
             description="folder for the results; null = diagnoses/<production> in the folder of "
-            "the run or study"
+            "the run or study, with the set's fingerprint behind it where another of that name has it"
         ),
     ] = None
     batch_size: BatchSize = 256
@@ -112,7 +115,8 @@ class AdaptConfig(Section):
         Field(
             ge=0,
             description="remedy `since` adds production rows from this place of the source's "
-            "listing on (column `listed`), when the shift began; null = leave that remedy out",
+            "listing on (column `listed`), when the shift began; the adapter `folder` lists class by "
+            "class, not by time; null = leave that remedy out",
         ),
     ] = None
     replay: Annotated[

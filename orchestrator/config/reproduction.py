@@ -28,6 +28,13 @@ class ReproduceConfig(Section):
     production_dataset: Annotated[
         str, Field(min_length=1, description="full: adapter that reads production")
     ] = "folder"
+    production_options: Annotated[
+        dict[str, str | int | float | bool],
+        Field(
+            description="full: options of that adapter; of `folder` name the videos or subjects, or "
+            "each image is a group of its own, e.g. production_options.group_pattern=PATTERN"
+        ),
+    ] = {}  # noqa: RUF012 - pydantic copies defaults
     every: Annotated[
         Count,
         Field(

@@ -1,8 +1,8 @@
 """Images that belong to no data set: files and folders that a user names, to arrays, a few at a time.
 
 DRIVER. What happens to an image is what `prepare` does to it (`decoding.decode`), so that a model
-sees what it was trained on. Links that lead out of a named folder are not followed; what cannot
-be read becomes a reason, never an error and never a gap.
+sees what it was trained on. Links to folders, and those that lead out of a named one, are not
+followed; what cannot be read becomes a reason, never an error and never a gap.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ NO_DECODER = (
     "a video, for which no decoder is used here: cut the faces out of its frames, and name the "
     "folder of these images"
 )
+LINKED = "a linked folder, which is not followed: name the folder that it leads to"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _of_place(place: str) -> list[LooseImage]:
     if not any(not file.problem for file in files):
         raise ConfigError(
             f"source: a folder must hold an image ({', '.join(IMAGES)}), at any depth; "
-            f"{place!r} holds none" + (f", but {NO_DECODER}" if files else "")
+            f"{place!r} holds none" + (f", but {files[0].problem}" if files else "")
         )
     return files
 
@@ -131,10 +132,21 @@ def _walk(root: Path, below: str) -> Iterator[LooseImage]:
             continue
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(root, relative)
-        elif entry.name.lower().endswith(IMAGES + VIDEOS):
-            is_video = entry.name.lower().endswith(VIDEOS)
-            name = printable(utf8(str(root / relative)))
-            yield LooseImage(root, relative, name, NO_DECODER if is_video else "")
+            continue
+        problem = _problem(entry)
+        if problem or entry.name.lower().endswith(IMAGES):
+            yield LooseImage(root, relative, printable(utf8(str(root / relative))), problem)
+
+
+def _problem(entry: os.DirEntry[str]) -> str:
+    """Why what is no folder cannot be read as an image, as far as its name and kind tell."""
+    try:
+        is_folder = entry.is_dir()
+    except OSError:  # a link to itself
+        is_folder = False
+    if is_folder:
+        return LINKED
+    return NO_DECODER if entry.name.lower().endswith(VIDEOS) else ""
 
 
 def _read(

@@ -19,6 +19,8 @@ from PIL import Image
 from orchestrator.results.printable import one_line
 
 MAX_WORDS: Final = 160
+MAX_CAPTION: Final = 2000
+"""A caption says in its end what holds of all the figures below it."""
 
 _POLICY: Final = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE: Final = """
@@ -103,11 +105,12 @@ def words(text: str, limit: int = MAX_WORDS) -> str:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Row]) -> str:
     """A table of text; the first column names the rows."""
+    said = words(caption, MAX_CAPTION)
     heads = "".join(f'<th scope="col">{words(name)}</th>' for name in head)
     body = "\n".join(_row(row) for row in rows)
     return (
-        f'<div class="scroll" tabindex="0" role="region" aria-label="{words(caption)}">'
-        f"<table>\n<caption>{words(caption)}</caption>\n"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{said}">'
+        f"<table>\n<caption>{said}</caption>\n"
         f"<thead><tr>{heads}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table></div>"
     )
 
@@ -117,7 +120,7 @@ def picture(png: bytes, alt: str) -> str:
     width, height = Image.open(io.BytesIO(png), formats=["PNG"]).size
     data = base64.b64encode(png).decode()
     size = f'width="{width}" height="{height}"'
-    return f'<img src="data:image/png;base64,{data}" {size} alt="{words(alt)}">'
+    return f'<img src="data:image/png;base64,{data}" {size} alt="{words(alt, MAX_CAPTION)}">'
 
 
 def png_of(image_HWC: npt.NDArray[np.uint8]) -> bytes:

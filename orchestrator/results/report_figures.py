@@ -20,8 +20,12 @@ from orchestrator.results.report_cells import Linker, part
 from orchestrator.results.report_sources import JsonSource, Sources
 from orchestrator.results.study_view import Confusion
 
-MAX_OF_A_KIND: Final = 6
-"""Pictures of one figure; the rest are in the folders of what they show."""
+MAX_OF_A_KIND: Final = 7
+"""Pictures of one figure; the rest are in the folders of what they show.
+
+As many as `reproduce preset=full` has: four runs and three studies with learning curves; of four
+runs, two studies and production a confusion matrix.
+"""
 
 
 def figure_sections(sources: Sources, link: Linker) -> list[Section]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 
-from orchestrator.results.html_page import page, picture, table, words
+from orchestrator.results.html_page import MAX_CAPTION, page, picture, table, words
 from orchestrator.results.printable import one_line
 from orchestrator.results.report_blocks import (
     Block,
@@ -55,7 +55,7 @@ def _findings(block: Findings) -> str:
 
 
 def _figure(block: Figure) -> str:
-    caption = words(block.caption, LONG)
+    caption = words(block.caption, MAX_CAPTION)
     if block.source:
         caption = f'<a href="{html.escape(block.source)}">{caption}</a>'
     image = picture(block.png, block.caption)

@@ -106,13 +106,15 @@ def find_gaps(sources: Sources) -> list[Gap]:
 
 
 def _gaps_of_runs(sources: Sources) -> Iterator[Gap]:
-    by_key: dict[str, dict[str, Any]] = {}
+    """Runs of one experiment and data set that have trained the same number of epochs."""
+    by_key: dict[tuple[str, int], dict[str, Any]] = {}
     for run in sources.runs:
         if run.protocol not in (HONEST, FLATTERING):
             continue
         data = {**run.experiment["data"], "protocol": ""}
         key = fingerprint({"experiment": {**run.experiment, "data": data}})
-        by_key.setdefault(key, {})[run.protocol] = run
+        # One that still runs, or whose patience ended before, is not the same training.
+        by_key.setdefault((key, len(run.history)), {})[run.protocol] = run
     for pair in by_key.values():
         if HONEST not in pair or FLATTERING not in pair:
             continue

@@ -10,14 +10,14 @@ from orchestrator.results import paper_tables as paper
 from orchestrator.results.html_page import Cell, Row
 from orchestrator.results.report_blocks import Block, Commands, Paragraph, Section, Table
 from orchestrator.results.report_cells import NONE, Linker, part
-from orchestrator.results.report_sources import Sources
+from orchestrator.results.report_sources import JsonSource, RunSource, Sources
 
 
 def banner(sources: Sources) -> str:
     """Says on top which data are not the paper's; "" where all that was trained on are."""
     strange = [
         f"{one.manifest.name} (read by the adapter {one.manifest.source.adapter})"
-        for one in sources.datasets
+        for one in sources.trained_on
         if one.manifest.source.adapter != paper.ADAPTER
     ]
     unknown = _without_manifest(sources)
@@ -27,15 +27,15 @@ def banner(sources: Sources) -> str:
     said += (
         [f"of unknown origin, as their manifest is gone: {', '.join(unknown)}"] if unknown else []
     )
-    drawn = any(one.manifest.source.adapter == "synthetic" for one in sources.datasets)
+    drawn = any(one.manifest.source.adapter == "synthetic" for one in sources.trained_on)
     faces = (
         " Drawn faces show that the pipeline works and say nothing about real ones."
         if drawn
         else ""
     )
     return (
-        f"These data are not the paper's. Data sets here are {'; '.join(said)}. Figures of the "
-        f"paper stand beside ours to show where each belongs, not to be compared.{faces}"
+        f"These data are not the paper's. Data sets trained on are {'; '.join(said)}. Figures of "
+        f"the paper stand beside ours to show where each belongs, not to be compared.{faces}"
     )
 
 
@@ -120,7 +120,7 @@ def environment_section(sources: Sources, link: Linker) -> Section:
 
 
 def commands_section(sources: Sources, link: Linker) -> Section:
-    """The exact commands, in the order of the steps where `reproduce` ran them."""
+    """The exact commands: of the steps of `reproduce` in their order, then what was typed."""
     blocks: list[Block] = []
     steps = sorted(sources.steps, key=lambda one: str(one.content.get("started", "")))
     if steps:
@@ -133,10 +133,13 @@ def commands_section(sources: Sources, link: Linker) -> Section:
             for one in steps
         ]
         blocks.append(Table("Steps of reproduce", ["step", "exit status", "seconds"], rows))
-        blocks.append(Commands([str(one.content.get("command", "")) for one in steps]))
-    others = [line for line in _commands(sources) if line]
-    if others and not steps:
-        blocks.append(Commands(list(dict.fromkeys(others))))
+        blocks.append(Commands([_command(one) for one in steps]))
+    known = {_command(one) for one in steps}
+    others = [line for line in dict.fromkeys(_commands(sources)) if line and line not in known]
+    if others and steps:
+        blocks.append(Paragraph("Commands typed beside these steps:"))
+    if others:
+        blocks.append(Commands(others))
     if not blocks:
         blocks.append(Paragraph("No command was recorded.", "soft"))
     return Section("The exact commands", blocks)
@@ -146,17 +149,29 @@ def _seconds(value: Any) -> str:
     return f"{value:,.0f}" if isinstance(value, int | float) else NONE
 
 
+def _command(source: JsonSource) -> str:
+    return str(source.content.get("command") or "")
+
+
 def _commands(sources: Sources) -> Iterator[str]:
-    """What each record tells of its own making; a run is its config."""
+    """What each record tells of its own making; a run that no step trained is its config."""
     for study in sources.studies:
         yield str(study.record.get("command") or "")
     for run in sources.runs:
+        if any(_trained(step, run) for step in sources.steps):
+            continue
         config = run.folder / "config.yaml"
         words = [f"out={run.folder.parent}", f"name={run.folder.name}"]
         yield shlex.join(["python", "-m", "orchestrator.train", "--config", str(config), *words])
     for kind in (sources.evaluations, sources.diagnoses, sources.adaptations):
         for one in kind:
-            yield str(one.content.get("command") or "")
+            yield _command(one)
+
+
+def _trained(step: JsonSource, run: RunSource) -> bool:
+    """Whether the run is that of a step, which lies beside the folder of the steps' records."""
+    beside = run.folder.parent == step.file.parent.parent
+    return beside and f"name={run.folder.name}" in _command(step).split()
 
 
 def unread_section(sources: Sources, link: Linker) -> Section | None:

@@ -16,6 +16,8 @@ from orchestrator.results.report_sources import JsonSource, RunSource, Sources, 
 
 PAPER: Final = "paper"
 TEST: Final = "test"
+SCORES: Final = ("precision", "recall", "f1")
+MACRO, WEIGHTED, ACCURACY = "macro average", "weighted average", "accuracy"
 
 
 def trained_section(sources: Sources, link: Linker) -> Section:
@@ -192,15 +194,14 @@ def production_section(sources: Sources, link: Linker) -> Section:
         ]
         for one in paper.TABLE_5
     ]
-    rows.append(
-        [
-            theirs("macro F1, weighted F1, accuracy"),
-            theirs(f"{paper.TABLE_5_MACRO_F1:.2f}"),
-            theirs(f"{paper.TABLE_5_WEIGHTED_F1:.2f}"),
-            theirs(f"{paper.TABLE_5_ACCURACY:.2f}"),
-            theirs(f"{paper.PRODUCTION_IMAGES:,}"),
-        ]
-    )
+    rows += [
+        [*map(theirs, (name, NONE, NONE, f"{value:.2f}", f"{paper.PRODUCTION_IMAGES:,}"))]
+        for name, value in (
+            (MACRO, paper.TABLE_5_MACRO_F1),
+            (WEIGHTED, paper.TABLE_5_WEIGHTED_F1),
+            (ACCURACY, paper.TABLE_5_ACCURACY),
+        )
+    ]
     head = ["class", "precision", "recall", "F1", "samples"]
     blocks: list[Block] = [
         Paragraph(paper.production_verdict()),
@@ -222,25 +223,24 @@ def _class_table(evaluation: JsonSource, head: Sequence[str], link: Linker) -> T
     rows: list[Row] = [
         [
             str(one.get("name", "")),
-            *(link.share(one.get(key), file) for key in ("precision", "recall", "f1")),
+            *(link.share(one.get(key), file) for key in SCORES),
             link.cell(count(one.get("support")), file),
         ]
         for one in mappings(content.get("by_class"))
     ]
-    rows.append(
+    rows += [
         [
-            "macro average",
-            *(
-                link.share(part(content, "macro_average", key), file)
-                for key in ("precision", "recall", "f1")
-            ),
+            name,
+            *(link.share(part(content, average, key), file) for key in SCORES),
             link.cell(count(content.get("num_rows")), file),
         ]
-    )
+        for name, average in ((MACRO, "macro_average"), (WEIGHTED, "weighted_average"))
+        if average in content
+    ]
     interval = content.get("macro_f1_interval")
     macro = link.scored(content.get("macro_f1"), interval, file)
     rows.append(["macro-F1, 95 % interval over groups", "", "", macro, ""])
-    rows.append(["accuracy", "", "", link.share(content.get("accuracy"), file), ""])
+    rows.append([ACCURACY, "", "", link.share(content.get("accuracy"), file), ""])
     home = file.parent.parent.parent.name
     name = part(content, "data", "name")
     return Table(f"Ours: {home} on {name}", head, rows)

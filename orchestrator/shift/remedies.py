@@ -28,6 +28,8 @@ from orchestrator.ingest.order import mix
 
 Int64s = npt.NDArray[np.int64]
 CORRECTIONS = ("prior_correction", "prior_correction_counted")
+ESTIMATING = ("prior_correction", "importance")
+"""Those that need production's priors without its labels."""
 ON_OLD_DATA = ("old_data", "importance")
 WITHOUT_LABELS = ("prior_correction", "old_data", "importance")
 WORDS: Mapping[str, str] = {

@@ -4,6 +4,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from prepared_set import write_set
@@ -12,7 +13,7 @@ from trained_run import write_run
 import models
 from orchestrator import adapt, measured_remedies, train
 from orchestrator.cluster import Cluster
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.errors import ConfigError, DatasetError
 from orchestrator.config.validate import to_dict
 from orchestrator.inference.batch_run import Pace
 from orchestrator.inference.predictor import probabilities
@@ -145,6 +146,43 @@ def test_priors_estimated_anew_do_not_make_another_training(
     (tmp_path / "priors.json").write_text('{"estimated": [1]}')
     with pytest.raises(ConfigError, match=r"priors\.json must hold one share a class"):
         adapt.main(given)
+
+
+def test_a_class_that_validation_lacks_stops_no_remedy_that_needs_no_priors(
+    words, trainings, tmp_path
+):
+    splits = np.where(np.arange(120) % 3 == 2, 0, np.arange(120) // 6 % 3).astype(np.int8)
+    own = open_dataset(
+        write_set(tmp_path / "lacking", rows=120, image_px=32, splits={"group": splits})
+    )
+    run = write_run(tmp_path / "small", own)
+    given = [f"checkpoint={run}", *words[1:], f"out={tmp_path / 'out'}"]
+    assert adapt.main([*given, "remedies=[more_data]"]) == 0
+    assert set(trainings.experiments) == {"more_data"}
+    assert not (tmp_path / "out" / "priors.json").exists()
+    for remedy in ("prior_correction", "prior_correction_counted", "importance"):
+        with pytest.raises(DatasetError, match="rows of every class"):
+            adapt.main([*given, f"remedies=[more_data,{remedy}]"])
+
+
+def test_priors_are_estimated_where_a_remedy_needs_them(words, trainings, tmp_path, monkeypatch):
+    given = [*words, f"out={tmp_path}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(measured_remedies, "em", lambda *_, **__: pytest.fail("no need of it"))
+        assert adapt.main([*given, "remedies=[old_data]"]) == 0
+        assert adapt.main([*given, "remedies=[old_data,prior_correction_counted]"]) == 0
+    assert adapt.main([*given, "remedies=[old_data,importance]"]) == 0
+    said = json.loads((tmp_path / "adapt.json").read_text())
+    assert (
+        said["remedies"][1]["priors"]
+        == json.loads((tmp_path / "priors.json").read_text())["estimated"]
+    )
+
+
+def test_the_help_says_that_since_counts_places_not_time(capsys):
+    with pytest.raises(SystemExit):
+        adapt.main(["--help"])
+    assert "lists class by class, not by time" in " ".join(capsys.readouterr().out.split())
 
 
 def test_the_same_command_goes_on_and_another_one_is_refused(words, trainings, tmp_path, capsys):

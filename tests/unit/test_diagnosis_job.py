@@ -1,5 +1,7 @@
 """What a diagnosis will compare, checked without Ray: which rows, which sets, where to."""
 
+import json
+
 import numpy as np
 import pytest
 from prepared_set import write_set
@@ -73,6 +75,21 @@ def test_a_reference_of_videos_that_were_trained_on_is_said_to_be(
 def test_a_set_is_not_compared_with_itself(run, dataset):
     with pytest.raises(ConfigError, match="production: must be another set"):
         compare(run, dataset.root)
+
+
+def test_a_diagnosis_of_another_set_of_the_same_name_is_not_written_over(run, production, tmp_path):
+    done = compare(run, production)
+    other = write_set(tmp_path / "street", rows=90, image_px=32)
+    done.out.mkdir(parents=True)
+    summary = done.out / "diagnosis.json"
+    try:
+        summary.write_text(json.dumps(record(done, "a test", kept=4)))
+        found = compare(run, other)
+        fingerprint = found.job.sets.measured.fingerprint
+        assert found.out == done.out.with_name(f"street-{fingerprint[:8]}")
+        assert compare(run, production).out == done.out
+    finally:
+        summary.unlink()
 
 
 def test_a_long_video_keeps_its_share_when_rows_are_thinned(run, production):

@@ -156,6 +156,46 @@ def test_an_absent_protocol_or_an_empty_split_is_refused(run, tmp_path):
         job(run, data__path=str(empty))
 
 
+def test_another_set_without_official_splits_is_measured_by_its_groups(tmp_path):
+    own = open_dataset(write_set(tmp_path / "faces", image_px=32, splits=official(60)))
+    run = write_run(tmp_path / "small", own, data__protocol="official")
+    other = write_set(tmp_path / "production", rows=90, image_px=32)
+    found = job(run, data__path=str(other), split="all")
+    assert (found.protocol, found.out.name) == ("group", "production-group-all")
+    assert facts(found)[-1].strip() == "parted by group: it has no official splits"
+    assert job(run).protocol == "official"
+    theirs = write_set(tmp_path / "theirs", rows=90, image_px=32, splits=official(90))
+    kept = job(run, data__path=str(theirs))
+    assert kept.protocol == "official"
+    assert "parted by" not in "".join(facts(kept))
+    with pytest.raises(DatasetError, match=r"data\.protocol"):
+        job(run, data__path=str(other), data__protocol="official")
+
+
+def official(rows):
+    return {name: (np.arange(rows) // 6 % 3).astype(np.int8) for name in ("group", "official")}
+
+
+def test_results_of_another_set_of_the_same_name_are_not_written_over(run, tmp_path):
+    first, second = (
+        write_set(tmp_path / week / "production", rows=rows, image_px=32)
+        for week, rows in (("week1", 90), ("week2", 120))
+    )
+
+    def found(place):
+        return job(run, data__path=str(place), split="all")
+
+    done = found(first)
+    done.out.mkdir(parents=True)
+    (done.out / "evaluation.json").write_text(json.dumps(record(done, PACE, "a test")))
+    other = found(second)
+    assert other.out.name == f"production-group-all-{other.sets.measured.fingerprint[:8]}"
+    assert other.out.parent == done.out.parent
+    assert found(first).out == done.out
+    (done.out / "evaluation.json").write_text("damaged")
+    assert found(second).out == done.out
+
+
 def test_classes_are_mapped_by_name_and_unknown_ones_refused(dataset):
     fewer = dataclasses.replace(dataset, classes=("happiness", "anger"))
     assert class_indices(dataset.classes, fewer) == (2, 0)
@@ -176,7 +216,7 @@ def test_names_of_data_sets_make_harmless_folder_names(run, tmp_path):
     hostile = dataclasses.replace(other, name="../../a b\x1b")
     config = EvaluateConfig(checkpoint=str(run))
     choice = job(run).choice
-    out = evaluation_job._out(config, choice, hostile.name, "group")
+    out = evaluation_job._out(config, choice, hostile, "group")
     assert out.parent == run / "evaluations"
     assert out.name == "_.._a_b_-group-test"
     shown = dataclasses.replace(job(run), sets=DataSets(hostile, hostile, (0, 1, 2)))

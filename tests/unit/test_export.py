@@ -111,6 +111,12 @@ def test_the_card_says_what_goes_in_what_comes_out_and_how_good_it_is(dataset, r
     assert metrics["held_out"] == "held-out: no row"
 
 
+def test_the_card_is_named_after_the_run_wherever_it_is_written(run, tmp_path):
+    out = tmp_path / "shared" / "fer"
+    assert main([f"checkpoint={run}", "formats=safetensors", f"out={out}"]) == 0
+    assert json.loads((out / "card.json").read_text())["name"] == "small"
+
+
 def test_an_evaluation_of_another_model_is_refused(run):
     other = _evaluation(run, "another model's")
     with pytest.raises(ConfigError, match="evaluation: must be a folder that `evaluate` wrote"):

@@ -109,6 +109,25 @@ def test_bad_files_are_in_quarantine_with_the_reason_and_in_no_row(run, faces, t
     assert "max_bad: at most 1.00%" in capsys.readouterr().err
 
 
+def test_a_linked_folder_is_in_quarantine_and_no_way_round(run, faces, tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    Image.new("RGB", (32, 32)).save(outside / "a.png")
+    (faces / "linked").symlink_to(outside)
+    (faces / "frames" / "up").symlink_to(faces)
+    (faces / "itself").symlink_to("itself")
+    given = [f"checkpoint={run}", f"out={tmp_path / 'found.csv'}", "max_bad=1"]
+    assert main([*given, f"source={faces}"]) == 0
+    quarantined = list(csv.DictReader((tmp_path / "found.quarantine.csv").open()))
+    assert [row["file"] for row in quarantined] == [f"{faces}/frames/up", f"{faces}/linked"]
+    assert all("linked folder, which is not followed" in row["reason"] for row in quarantined)
+    assert len(list(csv.DictReader((tmp_path / "found.csv").open()))) == 12
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "hollow" / "linked").symlink_to(outside)
+    with pytest.raises(ConfigError, match="holds none, but a linked folder"):
+        main([*given, f"source={tmp_path / 'hollow'}"])
+
+
 def test_a_hostile_name_is_no_formula_and_breaks_no_line(run, faces, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     hostile = "=cmd()\n|\x1b[31m.png"

@@ -5,19 +5,30 @@ import json
 import re
 from urllib.parse import unquote
 
+import numpy as np
 import pytest
 import yaml
 
 from orchestrator.config.errors import ConfigError
 from orchestrator.report import main
 from orchestrator.results import paper_tables
+from orchestrator.results.html_page import Cell, png_of
 from orchestrator.results.paired_effects import paired_effects
-from orchestrator.results.report_blocks import Commands, Paragraph, Report, Section
+from orchestrator.results.report_blocks import (
+    Commands,
+    Figure,
+    Paragraph,
+    Report,
+    Section,
+    Table,
+)
+from orchestrator.results.report_cells import Linker
 from orchestrator.results.report_html import report_html
 from orchestrator.results.report_markdown import report_markdown
 from orchestrator.results.report_protocols import find_gaps
-from orchestrator.results.report_record import banner
+from orchestrator.results.report_record import banner, commands_section
 from orchestrator.results.report_sources import find_sources
+from orchestrator.results.report_tables import production_section
 from orchestrator.results.study_fold import fold
 from tests.unit import fake_study
 from tests.unit.prepared_set import CLASSES, rewrite_manifest, write_set
@@ -233,6 +244,73 @@ def test_data_that_are_aff_wild2_need_no_such_words(whole):
         ledger_file.write_text(ledger_file.read_text().replace("f" * 64, fingerprint))
     found = banner(find_sources([whole]))
     assert found == ""
+
+
+def test_production_that_is_only_measured_raises_no_banner(tmp_path):
+    faces = write_set(tmp_path / "faces", rows=60)
+    production = write_set(tmp_path / "production", rows=90)
+    fingerprint = json.loads((faces / "manifest.json").read_text())["fingerprint"]
+    ledger(tmp_path, "paper-group", (0.3, 0.5, 0.6), dataset=faces)
+    file = tmp_path / "paper-group" / "ledger.jsonl"
+    file.write_text(file.read_text().replace("f" * 64, fingerprint))
+    for place, adapter in ((faces, "affwild2"), (production, "synthetic")):
+        rewrite_manifest(place, lambda manifest, to=adapter: manifest["source"].update(adapter=to))
+    sources = find_sources([tmp_path])
+    assert len(sources.datasets) == 2
+    assert banner(sources) == ""
+    rewrite_manifest(faces, lambda manifest: manifest["source"].update(adapter="folder"))
+    said = banner(find_sources([tmp_path]))
+    assert "faces (read by the adapter folder)" in said
+    assert "production (read" not in said
+    assert "Drawn faces" not in said
+
+
+def test_commands_typed_beside_the_steps_are_listed_and_none_twice(tmp_path):
+    home = run(tmp_path, "main-group", 0.6)
+    run(tmp_path, "by-hand", 0.5)
+    evaluation(home, "faces-group-test", 0.59)  # by a step
+    evaluation(home, "other", 0.4, command="python -m orchestrator.evaluate typed")
+    (tmp_path / "steps").mkdir()
+    commands = {
+        "train": f"python -m orchestrator.train out={tmp_path} name=main-group",
+        "evaluate": "python -m orchestrator.evaluate checkpoint=main-group",
+    }
+    for number, (name, command) in enumerate(commands.items()):
+        record = {"step": name, "command": command, "started": f"2026-01-0{number + 1}"}
+        (tmp_path / "steps" / f"{name}.json").write_text(json.dumps(record))
+    blocks = commands_section(find_sources([tmp_path]), Linker(tmp_path)).blocks
+    of_steps, others = (block.lines for block in blocks if isinstance(block, Commands))
+    assert of_steps == list(commands.values())
+    by_hand, typed = others
+    assert by_hand.endswith("name=by-hand")
+    assert typed == "python -m orchestrator.evaluate typed"
+
+
+def test_averages_of_production_stand_in_the_column_of_f1(tmp_path):
+    home = run(tmp_path, "main-group", 0.6)
+    weighted = {"precision": 0.61, "recall": 0.62, "f1": 0.63}
+    evaluation(home, "production", 0.4, own=False, weighted_average=weighted)
+    blocks = production_section(find_sources([tmp_path]), Linker(tmp_path)).blocks
+    paper, ours = ({cells[0]: cells for cells in texts(block)} for block in blocks[1:])
+    samples = f"{paper_tables.PRODUCTION_IMAGES:,}"
+    for name, value in (("macro", "0.90"), ("weighted", "0.95")):
+        assert paper[f"{name} average"][1:] == ["–", "–", value, samples]
+    assert paper["accuracy"][1:] == ["–", "–", "0.95", samples]
+    assert ours["weighted average"][1:] == ["0.610", "0.620", "0.630", "30"]
+
+
+def texts(table):
+    return [[cell.text if isinstance(cell, Cell) else cell for cell in row] for row in table.rows]
+
+
+def test_a_caption_keeps_its_end():
+    caption = "words " * 60 + "and its end"
+    table = Table(caption, ["a", "b"], [["1", "2"]])
+    figure = Figure("a.png", png_of(np.zeros((2, 2, 3), np.uint8)), caption)
+    page = Page(report_html(Report("t", "", [Section("s", [table, figure])])))
+    assert page.text.count("and its end") == 2
+    (alt,) = [attrs["alt"] for tag, attrs in page.tags if tag == "img"]
+    assert alt.endswith("and its end")
 
 
 def test_every_number_leads_to_a_file_that_is_there(told):

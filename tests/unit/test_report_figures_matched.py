@@ -1,13 +1,16 @@
 """`report`: each figure is of the weights, the split and the trainings that it stands beside."""
 
 import json
+from collections import Counter
 
 import pytest
 
 from orchestrator.adapt import IDENTITY
+from orchestrator.config.reproduction import ReproduceConfig
+from orchestrator.reproduction_steps import steps
 from orchestrator.results.html_page import Cell
 from orchestrator.results.report_cells import Linker
-from orchestrator.results.report_figures import figure_sections
+from orchestrator.results.report_figures import MAX_OF_A_KIND, figure_sections
 from orchestrator.results.report_protocols import find_gaps
 from orchestrator.results.report_sources import find_sources
 from orchestrator.results.report_tables import ablation_section, own_evaluation
@@ -95,6 +98,22 @@ def test_a_gap_is_between_trials_of_one_seed_and_names_it(tmp_path):
     found = gaps(tmp_path)
     assert [value for value, _ in found] == [0.1, 0.3]
     assert ["seed 0" in found[0][1], "seed 1" in found[1][1]] == [True, True]
+
+
+def test_a_run_that_trained_fewer_epochs_has_no_gap_to_one_that_is_done(tmp_path):
+    run(tmp_path, "main-group", 0.6)
+    flattered = run(tmp_path, "main-random", 0.8, "random")
+    assert gaps(tmp_path) == [(0.2, "main, 2 epochs")]
+    metrics = flattered / "metrics.jsonl"
+    metrics.write_text(metrics.read_text().splitlines()[0] + "\n")
+    assert gaps(tmp_path) == []
+
+
+def test_no_figure_of_the_full_study_is_left_out():
+    listed = steps(ReproduceConfig(preset="full", source="x", production="y"))
+    count = Counter(step.command for step in listed)
+    assert count["train"] + count["ablate"] <= MAX_OF_A_KIND
+    assert count["evaluate"] <= MAX_OF_A_KIND
 
 
 @pytest.mark.parametrize(

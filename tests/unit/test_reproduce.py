@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +12,9 @@ from safetensors.torch import save_file
 
 from models import build
 from orchestrator import reproduce
+from orchestrator.config.command_line import parse
 from orchestrator.config.command_line import run as command
+from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import MARKER
@@ -105,6 +109,49 @@ def test_the_small_study_diagnoses_each_kind_of_shift_by_itself_and_both():
 def test_the_full_study_without_its_paths_is_refused():
     with pytest.raises(ConfigError, match="production: must be given with preset=full"):
         reproduce.main(["preset=full", "source=x"])
+
+
+def test_options_of_the_productions_adapter_reach_it_as_they_were_given():
+    pattern = r"[^/]+/(s\d+)_"
+    given = {"group_pattern": pattern, "number": 3, "flag": True, "text": "10"}
+    config = ReproduceConfig(**FULL, production_options=given)
+    by_name = {step.name: step for step in steps(config)}
+    words = by_name["prepare-production"].words
+    prepared = parse(PrepareConfig, words, command="", description="", examples=())
+    assert prepared.options == given
+    assert prepared.drop == ("neutral", "other")
+    typed = f'production_options.group_pattern="{pattern}"'.replace("\\", "\\\\")
+    assert parse(
+        ReproduceConfig, [typed], command="", description="", examples=()
+    ).production_options == {"group_pattern": pattern}
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_first_weights_that_are_not_there_are_refused_before_the_first_step(
+    tmp_path, monkeypatch, more
+):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    monkeypatch.setattr(reproduce, "_reproduce", lambda *_: pytest.fail("a step would be run"))
+    given = ["preset=full", "source=x", "production=y", f"out={tmp_path / 'out'}", *more]
+    with pytest.raises(ConfigError) as refused:
+        reproduce.main([*given, "baseline_weights=gone.pth"])
+    vggface, gone = refused.value.problems
+    assert vggface.startswith("weights: no library ships VGGFace; got vggface without its file.")
+    assert vggface.endswith("or URL as weights")
+    assert gone.startswith("baseline_weights: no such file; got gone.pth")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_plan_needs_no_torch():
+    code = (
+        "import sys; from orchestrator.reproduce import main\n"
+        "given = ['preset=full', 'source=x', 'production=y', 'weights=random', '--dry-run']\n"
+        "assert main(given) == 0\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "prepare-production" in done.stdout
 
 
 @pytest.fixture
@@ -242,6 +289,34 @@ def test_what_stands_on_a_step_that_was_run_anew_is_run_anew(study):
     ran.clear()
     assert reproduce.main(given) == 0
     assert ran == ["a", "b", "report"]
+
+
+@pytest.mark.parametrize("kind", ["leaves", "study"])
+def test_a_step_whose_folder_is_gone_is_run_anew(study, monkeypatch, tmp_path, kind):
+    given, _, ran = study
+    first, *others = reproduce.steps(None)
+    (tmp_path / "made").mkdir()
+    listed = (replace(first, **{kind: str(tmp_path / "made")}), *others)
+    monkeypatch.setattr(reproduce, "steps", lambda _: listed)
+    assert reproduce.main(given) == 0
+    ran.clear()
+    assert reproduce.main(given) == 0
+    assert ran == []
+    (tmp_path / "made").rmdir()
+    assert reproduce.main(given) == 0
+    assert ran == ["a", "b", "report"]
+
+
+@pytest.mark.parametrize("given", [{}, FULL])
+def test_what_is_prepared_or_trained_says_which_folder_it_leaves(given):
+    for step in steps(ReproduceConfig(**given)):
+        words = dict(word.split("=", 1) for word in step.words if "=" in word)
+        if step.command == "prepare":
+            assert step.leaves == words["out"]
+        elif step.command == "train":
+            assert step.leaves == f"{words['out']}/{words['name']}"
+        else:
+            assert step.leaves == ""
 
 
 def test_another_command_for_a_step_is_not_done(study, monkeypatch):
