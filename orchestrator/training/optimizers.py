@@ -13,8 +13,8 @@ from orchestrator.config.optimizers import Adam, AdamW, Optimizer, RmsProp, Sgd,
 def build_optimizer(config: Optimizer, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """Make the optimizer of the configured kind over the parameters that are to be trained.
 
-    On a GPU the fused kernels update all tensors in one launch; on the CPU torch's plain loop
-    was faster than its fused one (measured: see `benchmarks/LOG.md`). RMSprop has none.
+    On a GPU the fused kernels update all tensors in one launch. On a CPU they would save 1 % of a step
+    (`benchmarks/LOG.md`), and are not used. RMSprop has none.
     """
     trainable = [parameter for parameter in parameters if parameter.requires_grad]
     fused = trainable[0].is_cuda

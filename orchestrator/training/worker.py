@@ -175,11 +175,10 @@ def _carry_out(command: Command, held: _Held) -> Answer:
     """Do what the command says; what is the experiment's own fault becomes an answer."""
     try:
         if command["kind"] == "begin":
-            started = time.perf_counter()
             held.lineage = None
             _free_memory()
             held.lineage = _begin(command, held)
-            return _begun(held.lineage, time.perf_counter() - started)
+            return _begun(held.lineage)
         if command["kind"] == "settle":
             held.writer.wait()
             return {"kind": "settled", "checkpoint_write_s": held.writer.read_seconds()}
@@ -346,7 +345,7 @@ def _flops_per_image(experiment: Experiment, model: nn.Module, held: _Held) -> i
     return held.flops[key]
 
 
-def _begun(lineage: _Lineage, seconds: float) -> Answer:
+def _begun(lineage: _Lineage) -> Answer:
     weights_K = lineage.training.loss.class_weights_K
     return {
         "kind": "begun",
@@ -356,7 +355,6 @@ def _begun(lineage: _Lineage, seconds: float) -> Answer:
         "parameters": asdict(lineage.counts),
         "class_weights": weights_K if weights_K is None else weights_K.tolist(),
         "notes": list(lineage.notes),
-        "seconds": seconds,
     }
 
 

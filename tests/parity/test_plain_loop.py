@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import f1_score
 from sklearn.utils.class_weight import compute_class_weight
 from small_training import (
     CLIP,
@@ -61,6 +62,24 @@ def test_losses_and_final_weights_equal_a_plain_loop_bit_for_bit(optimizer):
             plain.model, plain.optimizer, shard, wanted.batch_size, wanted.seed, epoch
         )
     assert_same_weights(ours, plain)
+    held_out = rows(60)
+    found = evaluate(ours, held_out, NUM_CLASSES)
+    loss, macro_f1 = plain_figures(plain.model, held_out)
+    assert found["val_loss"] == pytest.approx(loss, rel=SUMMATION)
+    assert found["val_macro_f1"] == pytest.approx(macro_f1, abs=1e-12)
+    assert macro_f1 > 0
+
+
+@torch.no_grad()
+def plain_figures(model, shard) -> tuple[float, float]:
+    """Mean loss and macro-F1 as scikit-learn has it."""
+    model.eval()
+    logits = model(shard.images.permute(0, 3, 1, 2).float() / 255)
+    labels = list(range(NUM_CLASSES))
+    macro_f1 = f1_score(
+        shard.labels, logits.argmax(1), labels=labels, average="macro", zero_division=0
+    )
+    return functional.cross_entropy(logits, shard.labels).item(), float(macro_f1)
 
 
 @pytest.mark.parametrize("clip", [{}, CLIP], ids=["free", "clipped"])
