@@ -190,7 +190,8 @@ def sleep_through(
     The start of the slots' processes is not in the former.
     """
     capacity = SlotCapacity(slots=num_slots, workers=1, cpus_per_worker=0, gpus_per_worker=0.0)
-    plan: Any = SleepingPlan(folder / ".ray", num_slots, epoch_s, drawn_figures(), linger_s)
+    least = min(num_slots, num_trials)
+    plan: Any = SleepingPlan(folder / ".ray", least, epoch_s, drawn_figures(), linger_s)
     with Ledger(folder) as ledger, LiveBoard(io.StringIO()) as board, sleeping_slots():
         screen = _screen(board)
         screen.begin([], ledger.append(_head()))

@@ -50,7 +50,7 @@ class SleepingPlan:
         """Wait until all slots have started."""
         started = self.storage.parent / STARTED
         while len(started.read_text().split()) < self.num_slots:
-            time.sleep(0.05)
+            time.sleep(0.05)  # a file: the others are processes that know nothing of this one
 
 
 class SleepingSlot(Slot):

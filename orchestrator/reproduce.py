@@ -3,12 +3,14 @@
     list the steps -> run those that are not done -> say what was done
 
 Each step is one of our commands and keeps its own state, so that a killed one goes on where it
-was. They share a process and a private Ray (`step_process.py`). `steps/<name>.json` says of each
-with which command it ended how: the same command again runs only what is not done, or what stands
-on a step that had to be run anew: before a step is run, the records of all that stands on it say
-that they are not done, whatever happens then. A step that fails does not stop those that do without
-it, nor does a study of which some trials failed stop those that need its winner alone; the report
-is written from what there is. DRIVER.
+was. In small they share a process and its Ray (`step_process.py`); in full each has its own: there
+a start is nothing, and what a step has left in Ray's memory must not meet the next.
+
+`steps/<name>.json` says of each with which command it ended how: the same command again runs only
+what is not done, or what stands on a step that had to be run anew: before a step is run, the
+records of all that stands on it say that they are not done, whatever happens then. A step that
+fails does not stop those that do without it, nor does a study of which some trials failed stop
+those that need its winner alone; the report is written from what there is. DRIVER.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.reproduction import ReproduceConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
-from orchestrator.reproduction_steps import STARTS_RAY, Step, steps
+from orchestrator.reproduction_steps import STARTS_RAY, TRAINS, Step, steps
 from orchestrator.results.printable import duration
 from orchestrator.results.report_sources import STEPS
 from orchestrator.results.study_fold import fold
@@ -75,16 +77,17 @@ def main(argv: Sequence[str]) -> int:
     config = parse(
         ReproduceConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
     )
-    _refuse_weights(config)
     listed = steps(config)
     folder = Path(config.out).absolute() / STEPS
+    if any(step.command in TRAINS and not _is_done(step, folder) for step in listed):
+        _refuse_weights(config)
     if config.dry_run:
         for step in listed:
             print(f"# {step.name}{': done' if _is_done(step, folder) else ''}")
             print(_shown(step))
         return 0
     with exclusive(folder, "out"), closing(StepProcess(config.address, folder.parent)) as process:
-        return _reproduce(listed, folder, process)
+        return _reproduce(listed, folder, process, is_small=config.preset == "quick")
 
 
 def _refuse_weights(config: ReproduceConfig) -> None:
@@ -105,7 +108,9 @@ def _refuse_weights(config: ReproduceConfig) -> None:
         raise ConfigError(*problems)
 
 
-def _reproduce(listed: Sequence[Step], folder: Path, process: StepProcess) -> int:
+def _reproduce(
+    listed: Sequence[Step], folder: Path, process: StepProcess, *, is_small: bool
+) -> int:
     """Runs what is not done; the exit status is 0 when all of it is."""
     ran: set[str] = set()
     failed: dict[str, _Failure] = {}
@@ -123,6 +128,8 @@ def _reproduce(listed: Sequence[Step], folder: Path, process: StepProcess) -> in
             continue
         _undo(_standing_on(step, listed), folder)
         status = _run(step, place, folder, process)
+        if not is_small:
+            process.close()
         ran.add(step.name)
         if status == INTERRUPTED or process.interrupted:
             raise KeyboardInterrupt

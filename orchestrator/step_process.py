@@ -3,15 +3,17 @@
 Where steps are small, most of their time goes into starting: torch and Ray's libraries are imported,
 then Ray starts, then its workers. A process that stays up pays for that once. A command that does
 not end well takes process and Ray with it, and the next one gets new ones: whatever went wrong there
-is over.
+is over. A process whose parent is gone ends its command as after SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
@@ -27,6 +29,7 @@ from orchestrator.stopping import SIGNALS
 
 END_TIMEOUT_S = 60.0
 """How long a process may take to leave Ray."""
+SAID = b"stopping: the step at work ends first, and no other begins\n"
 SIGNALLED = 128
 """What a shell adds to the number of the signal that ended a process."""
 _DEAF = dict.fromkeys(SIGNALS, signal.SIG_IGN)
@@ -56,15 +59,16 @@ class StepProcess:
     def run(self, module: str, words: Sequence[str], *, with_ray: bool) -> int:
         """Runs the `main` of a module; returns its exit status.
 
-        Signals that mean to stop reach the process as well: it is waited for until the command
-        has ended by itself.
+        Ctrl-C, and the SIGTERM of `ray job stop`, reach the process as well: it is waited for until
+        the command has ended by itself. A SIGTERM to this process alone lets the command end its
+        work; a second one is passed on.
 
         Args:
             module: by its full name.
             words: its arguments.
             with_ray: whether Ray is to be connected first.
         """
-        with _signals_noted() as noted:
+        with self._signals_noted() as noted:
             status = self._answer((module, tuple(words), with_ray))
             if status:
                 self.close()
@@ -84,8 +88,25 @@ class StepProcess:
         process.join()
         connection.close()
 
+    @contextmanager
+    def _signals_noted(self) -> Iterator[list[int]]:
+        """Signals that would end this process are noted instead."""
+        noted: list[int] = []
+
+        def note(number: int, _frame: object) -> None:
+            os.write(2, SAID)  # not print: a signal can arrive in the middle of one
+            if number == signal.SIGTERM and number in noted and self._running is not None:
+                self._running[0].terminate()
+            noted.append(number)
+
+        before = _set_handlers(dict.fromkeys(SIGNALS, note))
+        try:
+            yield noted
+        finally:
+            _set_handlers(before)
+
     def _answer(self, asked: Asked) -> int:
-        if self._running is None:
+        if self._running is None or not self._running[0].is_alive():  # it died after its answer
             self._running = _start(*self._given)
         process, connection = self._running
         try:
@@ -95,17 +116,6 @@ class StepProcess:
             process.join()
             code = process.exitcode or 1
             return code if code > 0 else SIGNALLED - code
-
-
-@contextmanager
-def _signals_noted() -> Iterator[list[int]]:
-    """Signals that would end this process are noted instead."""
-    noted: list[int] = []
-    before = _set_handlers(dict.fromkeys(SIGNALS, lambda got, _frame: noted.append(got)))
-    try:
-        yield noted
-    finally:
-        _set_handlers(before)
 
 
 def _start(address: str, folder: Path) -> tuple[BaseProcess, Connection]:
@@ -122,13 +132,31 @@ def _start(address: str, folder: Path) -> tuple[BaseProcess, Connection]:
 def _serve(connection: Connection, address: str, folder: Path) -> None:
     """Runs what is asked for until nothing more is, or until whoever asks is gone."""
     heard = _set_handlers(_DEAF)
-    with ExitStack() as leaving, suppress(EOFError):
-        while (asked := connection.recv()) is not None:
+    threading.Thread(target=_end_with_parent, daemon=True, name="parent").start()
+    with ExitStack() as leaving:
+        while (asked := _received(connection)) is not None:
             _set_handlers(heard)
             status = run(partial(_main, asked, leaving, address, folder))
             sys.stdout.flush()  # before whoever asked goes on and prints
             heard = _set_handlers(_DEAF)
-            connection.send(status)
+            with suppress(OSError):  # nobody is there to hear it
+                connection.send(status)
+
+
+def _end_with_parent() -> None:
+    """Else a command would go on beside the next life of whoever asked for it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this process was spawned"
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _received(connection: Connection) -> Asked | None:
+    try:
+        asked: Asked | None = connection.recv()
+    except EOFError:
+        return None
+    return asked
 
 
 def _main(

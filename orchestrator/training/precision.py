@@ -2,8 +2,8 @@
 
 WORKER. Measured on VGG16: on a CPU with AVX512-BF16, bf16 with channels-last is 2.4 times as fast
 as fp32 (main at 96 px, 21.1 images/s instead of 8.8 on two cores), while fp32 is fastest in torch's
-default layout; on a CPU with AVX2 alone bf16 is emulated, and fp32 is fastest channels-last
-(`benchmarks/LOG.md`).
+default layout; on a CPU with AVX2 alone bf16 is emulated, and fp32 is fastest channels-last (the
+latter is in `benchmarks/LOG.md`).
 """
 
 from __future__ import annotations

@@ -61,6 +61,8 @@ STOP_TIMEOUT_S = 30.0
 """Of a run that may hang."""
 WRITE_TIMEOUT_S = 600.0
 """Of one that is well: its newest checkpoint may still be on its way to a slow storage."""
+SAY_EVERY_S = 10.0
+"""How often a slot that ends says so: who watches for a stall must not take it for one."""
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
 FITS_WITHIN_S = 2.0
@@ -180,7 +182,10 @@ class WarmRun:
         """Let the workers leave, and wait until they have, or for so long."""
         if self._thread.is_alive():
             self._mailbox.put.remote({"kind": "stop"})
-            self._thread.join(timeout=timeout_s)
+            end_s = time.monotonic() + timeout_s
+            while self._thread.is_alive() and (left_s := end_s - time.monotonic()) > 0:
+                say(self._name, "ends: its newest checkpoint is being written")
+                self._thread.join(min(left_s, SAY_EVERY_S))
         ray.kill(self._mailbox)
         say(self._name, "has ended")
 

@@ -3,11 +3,12 @@
 When a study ends, by itself or by Ctrl-C, its slots are told to end, and wait until the newest
 checkpoint is where it belongs. Tune kills what has not ended after 10 s (2.60, no setting for it):
 hundreds of megabytes on their way to a slow storage are then lost, and with them an epoch that the
-ledger has. A second Ctrl-C still ends all at once.
+ledger has. A second Ctrl-C still ends all at once; after an error Tune keeps to its 10 s.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -22,7 +23,7 @@ MARGIN_S = 30.0
 
 @contextmanager
 def patient_controller() -> Iterator[None]:
-    """Studies that begin in this context wait; where Tune has changed inside, it does as it likes."""
+    """Studies that begin in this context wait, as long as Tune has this name for its controller."""
     usual = getattr(tune, "TuneController", None)
     if usual is None:
         yield
@@ -36,5 +37,7 @@ def patient_controller() -> Iterator[None]:
 
 class _PatientController(TuneController):
     def _cleanup_stopping_actors(self, force_all: bool = False) -> None:
-        self._actor_force_cleanup_timeout = WRITE_TIMEOUT_S + MARGIN_S
+        is_well = sys.exc_info()[0] is None  # else slots may be in the middle of an epoch
+        if force_all and is_well:
+            self._actor_force_cleanup_timeout = round(WRITE_TIMEOUT_S + MARGIN_S)
         super()._cleanup_stopping_actors(force_all=force_all)

@@ -18,10 +18,16 @@ def main(words):
         raise ConfigError("word: must be another; got this")
     elif what == "break":
         raise ZeroDivisionError
+    elif what == "end of file":
+        raise EOFError
     elif what == "die":
         os.kill(os.getpid(), signal.SIGKILL)
     elif what == "save":
         signal.signal(signal.SIGINT, lambda *_: _save(file))
+        file.with_suffix(".ready").touch()
+        signal.pause()
+    elif what == "last":
+        signal.signal(signal.SIGTERM, lambda *_: file.touch())
         file.with_suffix(".ready").touch()
         signal.pause()
     elif what == "finish":

@@ -154,11 +154,16 @@ def test_a_plan_needs_no_torch():
     assert "prepare-production" in done.stdout
 
 
+closed: list[int] = []
+"""How many steps had been run when a process was closed."""
+
+
 @pytest.fixture
 def study(tmp_path, monkeypatch):
     """Four steps that note their name in `ran` and end as `ends` says."""
     ends: dict[str, int] = {}
     ran: list[str] = []
+    closed.clear()
 
     class Process:
         interrupted = False
@@ -173,7 +178,7 @@ def study(tmp_path, monkeypatch):
             return ends.get(words[-1], 0)
 
         def close(self):
-            pass
+            closed.append(len(ran))
 
     listed = (
         Step("a", "x", ("a",)),
@@ -205,6 +210,16 @@ def test_all_is_run_once_and_the_record_says_how_it_ended(study, capsys):
     assert reproduce.main(given) == 0
     assert ran == []
     assert capsys.readouterr().out.count("done before") == 4
+
+
+def test_small_steps_share_a_process_and_others_have_their_own(study):
+    given, _, _ = study
+    assert reproduce.main(given) == 0
+    assert closed == [4]
+    closed.clear()
+    full = ["preset=full", "source=a", "production=b"]
+    assert reproduce.main([f"{given[0]}/full", *full]) == 0
+    assert closed == [5, 6, 7, 8, 8]
 
 
 def test_a_failed_step_stops_only_what_needs_it(study, capsys):

@@ -250,6 +250,25 @@ def test_checkpoints_that_cannot_be_read_are_an_answer_and_no_crash(
     assert len(begin(held, tmp_path)["history"]) == 1
 
 
+def test_a_worker_that_has_not_looked_at_the_leaders_checkpoint_compares_its_digests(
+    held, tmp_path, monkeypatch
+):
+    def of_the_leader(own):
+        return agree(replace(own, epoch=1))
+
+    agree = worker.agree
+    begin(held, tmp_path)
+    epoch(held)
+    held.writer.wait()
+    monkeypatch.setattr(worker, "newest_valid", lambda *_: None)
+    monkeypatch.setattr(worker, "agree", of_the_leader)
+    assert len(begin(held, tmp_path)["history"]) == 1
+    (tmp_path / "last" / "epoch-0001" / checkpoint.MODEL).write_bytes(b"damaged")
+    answer = begin(held, tmp_path)
+    assert (answer["kind"], answer["final"]) == ("failed", False)
+    assert "must have the digest" in answer["error"]
+
+
 @pytest.mark.parametrize(
     "error", [CheckpointError("epoch-0001: must fit"), PermissionError(13, "must fit")]
 )
