@@ -163,7 +163,8 @@ def train_study(
     seconds = summed([ingest, screen.trained_s()])
     ledger.append(screen.utilisation.record())
     table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
-    said = (*screen.note_lines(), *table, *screen.utilisation.lines(), "")
+    speed = screen.speed_lines()
+    said = (*screen.note_lines(), *table, *speed, *screen.utilisation.lines(), "")
     return Trained(study.complete(), said)
 
 

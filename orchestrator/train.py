@@ -2,9 +2,9 @@
 
     check everything -> find or draw the data -> train in one warm slot -> plot and say
 
-The run folder holds config.yaml (usable with --config), environment.json, metrics.jsonl, the
-best and the last checkpoint, learning_curve.png and tensorboard/. The same command again goes on
-where it was. DRIVER.
+The run folder holds config.yaml (usable with --config), environment.json, weights.json (what each
+layer began with), metrics.jsonl, the best and the last checkpoint, learning_curve.png and
+tensorboard/. The same command again goes on where it was. DRIVER.
 """
 
 from __future__ import annotations
@@ -68,6 +68,8 @@ EXAMPLES = (
     f"{COMMAND} data.path=s3://bucket/faces out=s3://bucket/runs",
 )
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
+WEIGHTS = "weights.json"
+"""What was loaded, skipped and initialised, layer by layer."""
 Metrics = Mapping[str, Any]
 
 
@@ -197,13 +199,14 @@ def _epochs(
     trained, epochs = len(begun["history"]), experiment.epochs
     lines = (*_begun_lines(begun, classes), *_notes(steady))
     print(begun["weights"], *lines, "", sep="\n", flush=True)
+    write_atomic(home.local / WEIGHTS, begun["weights_json"].encode())
     if trained:
         print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
     history: list[Metrics] = []
     while len(history) < max(trained, _last_epoch(experiment, history)):
         history.append(steady.next_epoch())
         _write_metrics(home, history)
-        tensorboard.show_training(history, classes)
+        tensorboard.show_training(history, classes, to_dict(experiment))
         if len(history) > trained:
             print(_epoch_line(history[-1], epochs), *_notes(steady), sep="\n", flush=True)
         if stop.asked() and len(history) >= trained:

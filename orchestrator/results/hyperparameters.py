@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_view import Scalar, StudyView
@@ -20,6 +21,18 @@ def shown_values(values: Mapping[str, Scalar]) -> dict[str, Shown]:
         elif value is not None and math.isfinite(value):
             shown[one_line(path, 80)] = value
     return shown
+
+
+def dotted_values(experiment: Mapping[str, Any]) -> dict[str, Scalar]:
+    """A resolved experiment's single values by dotted path."""
+    found: dict[str, Scalar] = {}
+    for name, value in experiment.items():
+        if isinstance(value, Mapping):
+            below = dotted_values(value)
+            found |= {f"{name}.{path}": one for path, one in below.items()}
+        elif value is None or isinstance(value, str | int | float):
+            found[name] = value
+    return found
 
 
 def varied_kinds(view: StudyView) -> dict[str, str]:

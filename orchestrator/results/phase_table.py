@@ -88,16 +88,21 @@ def phase_table(
     )
 
 
-def speed_lines(of_epochs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+SPEEDS: Final = ("images_per_s", "tflops", "mfu")
+"""Of an epoch's metrics; the latter two where they are known."""
+
+
+def speed_lines(of_epochs: Sequence[Mapping[str, Any]], *, of_each: str = "") -> tuple[str, ...]:
     """One line: the median epoch's images and operations a second.
 
     Args:
-        of_epochs: their metrics; of these `images_per_s`, and where they are known `tflops` and
-            `mfu`, the share of what the device's data sheet promises.
+        of_epochs: their metrics, of which `SPEEDS` count; `mfu` is the share of what the device's
+            data sheet promises.
+        of_each: what several of were at work, as words for one of them.
     """
     medians = {
         name: median(known)
-        for name in ("images_per_s", "tflops", "mfu")
+        for name in SPEEDS
         if (known := [metrics[name] for metrics in of_epochs if name in metrics])
     }
     words = []
@@ -107,7 +112,8 @@ def speed_lines(of_epochs: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         words.append(_rate(medians["tflops"]))
     if "mfu" in medians:
         words.append(f"{medians['mfu']:.1%} of the peak (MFU)")
-    return (f"speed       {', '.join(words)}",) if words else ()
+    each = f" in each {of_each}" if of_each else ""
+    return (f"speed       {', '.join(words)}{each}",) if words else ()
 
 
 def _rate(tflops: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
-from orchestrator.results.phase_table import summed
+from orchestrator.results.phase_table import SPEEDS, speed_lines, summed
 from orchestrator.results.printable import one_line
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_fold import StudyFold
@@ -55,6 +55,7 @@ class StudyScreen:
         self._shown_at_s = 0.0
         self._slots: dict[str, str] = {}
         self._seconds: dict[str, float] = {}
+        self._speeds: list[dict[str, float]] = []
         self._notes: list[str] = []
         self.utilisation = Utilisation()
 
@@ -72,7 +73,9 @@ class StudyScreen:
             slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
             self._slots[slot] = f"{lineage} epoch {epoch}"
             self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
-            self._seconds = summed([self._seconds, record["metrics"].get("seconds") or {}])
+            metrics = record["metrics"]
+            self._seconds = summed([self._seconds, metrics.get("seconds") or {}])
+            self._speeds.append({name: metrics[name] for name in SPEEDS if name in metrics})
         self._num_trials += record["record"] == "trial"
         self._unshown += 1
         if self._is_due():
@@ -89,6 +92,10 @@ class StudyScreen:
     def trained_s(self) -> dict[str, float]:
         """Seconds by phase of the epochs that this command has trained, over all slots."""
         return dict(self._seconds)
+
+    def speed_lines(self) -> tuple[str, ...]:
+        """How fast the median epoch of this command was."""
+        return speed_lines(self._speeds, of_each="slot")
 
     def note_lines(self) -> list[str]:
         """What slots met as they began a training, or went on with it, under this command."""

@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 from orchestrator.config.storage import as_typed
 from orchestrator.results.event_file import Pixels
+from orchestrator.results.hyperparameters import dotted_values
 from orchestrator.results.study_fold import epoch_point
 from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard_runs import TRAINING, Curve, RunFiles
@@ -64,15 +65,21 @@ class TensorBoard:
         """Bring the files up to a study; returns at once."""
         self._show(lambda files: files.update(view))
 
-    def show_training(self, history: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> None:
+    def show_training(
+        self,
+        history: Sequence[Mapping[str, Any]],
+        classes: Sequence[str],
+        experiment: Mapping[str, Any],
+    ) -> None:
         """Bring the files up to a training; returns at once.
 
         Args:
             history: the metrics of its epochs, in order, each with its `epoch`.
             classes: names of the classes.
+            experiment: as it was resolved, for the table of hyperparameters.
         """
         points = tuple(epoch_point(int(metrics["epoch"]), metrics) for metrics in history)
-        curve = Curve(TRAINING, points, {}, "running")
+        curve = Curve(TRAINING, points, dotted_values(experiment), "running")
         names = tuple(classes)
         self._show(lambda files: files.write(curve, names))
 

@@ -62,7 +62,7 @@ class Curve:
     Attributes:
         name: its folder.
         points: its epochs in order.
-        values: hyperparameters by dotted path, for the table; none for a single training.
+        values: hyperparameters by dotted path, for the table.
         state: `running` until nothing more can come.
     """
 

@@ -351,6 +351,7 @@ def _begun(lineage: _Lineage) -> Answer:
         "kind": "begun",
         "history": list(lineage.history),
         "weights": lineage.report.table(),
+        "weights_json": lineage.report.to_json(),
         "precision": lineage.training.precision.name,
         "parameters": asdict(lineage.counts),
         "class_weights": weights_K if weights_K is None else weights_K.tolist(),

@@ -47,6 +47,7 @@ class PretendedRun:
         counts = {"trainable": 1, "frozen": 0}
         facts = {
             "weights": "",
+            "weights_json": "{}",
             "precision": "fp32",
             "parameters": counts,
             "class_weights": None,

@@ -101,6 +101,11 @@ def test_utilisation_is_said_where_the_devices_peak_is_known():
     assert line == "speed       30,000 images/s, 513.0 TFLOP/s, 51.8% of the peak (MFU)"
 
 
+def test_where_several_slots_were_at_work_the_speed_is_that_of_one():
+    (line,) = speed_lines([{"images_per_s": 400.0}], of_each="slot")
+    assert line == "speed       400 images/s in each slot"
+
+
 @pytest.mark.parametrize("epochs", [[], [{"val_loss": 1.0}]])
 def test_no_speed_was_measured_without_an_epoch(epochs):
     assert speed_lines(epochs) == ()

@@ -69,6 +69,9 @@ def test_only_epochs_of_this_command_count_as_time():
         seen.show(epoch("l0", number, 0.2))
     assert seen.trained_s() == {"train": 8.0, "evaluate": 2.0, "checkpoint": 1.0}
     assert seen.view().epochs_trained == 3
+    (speed,) = seen.speed_lines()
+    assert speed.startswith("speed       ")
+    assert speed.endswith(" in each slot")
 
 
 def test_what_slots_met_under_this_command_is_said_at_its_end():

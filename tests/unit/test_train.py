@@ -31,6 +31,7 @@ class Steady:
         self._begun = {
             "history": [{}] * trained,
             "weights": "from scratch",
+            "weights_json": "{}",
             "precision": "fp32",
             "parameters": {"trainable": 1234, "frozen": 56},
             "class_weights": class_weights,
@@ -53,7 +54,7 @@ class Steady:
 class Board:
     """In place of TensorBoard."""
 
-    def show_training(self, history, classes) -> None:
+    def show_training(self, history, classes, experiment) -> None:
         """Nothing is drawn."""
 
 
@@ -94,6 +95,7 @@ def test_parameters_and_row_weights_are_said(tmp_path, capsys):
     said = capsys.readouterr().out
     assert "parameters  1,234 trainable, 56 frozen\n" in said
     assert "row weight  anger 0.5, fear 1.5\n" in said
+    assert (tmp_path / "weights.json").read_text() == "{}"
 
 
 def test_what_a_beginning_met_is_said_whether_it_was_the_first_or_followed_a_death(
