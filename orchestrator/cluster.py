@@ -45,7 +45,7 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",  # Tune prints its settings in a box whatever the verbosity
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # the ledger is the record; no files beside it
     # Our searcher hands out no more legs than there are slots: none need wait for the one before it to
-    # start, and slots that end together all get their next leg, where Tune would end all but one.
+    # start, and slots that end together all get their next leg, where Tune would end most.
     "TUNE_MAX_PENDING_TRIALS_PG": "4096",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # ours lets the epochs that are begun end (stopping.py)
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
