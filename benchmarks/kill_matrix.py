@@ -86,7 +86,7 @@ HUNG_S = 1500.0
 MOST_RUNS = 4
 IN_ORDER = (0, 130)
 """How a driver may end that is asked to: it was done already, or it is not yet."""
-TIMES = {"seconds", "slot", "time", "started", "updated", "epochs_trained", "log"}
+TIMES = {"seconds", "slot", "time", "started", "updated", "epochs_trained", "log", "tflops", "mfu"}
 
 
 @dataclass(frozen=True)
@@ -324,13 +324,13 @@ class World:
 def picture_of(study: Path) -> dict[str, Any]:
     """All of a study that must not depend on what happened to it."""
     records = list(read_records(study / LEDGER))
-    ends = {r["trial"]: _timeless(r) for r in records if r["record"] == "end"}
+    ends = {r["trial"]: timeless(r) for r in records if r["record"] == "end"}
     board = study / "leaderboard.json"
     return {
-        "trials": [_timeless(r) for r in records if r["record"] == "trial"],
+        "trials": [timeless(r) for r in records if r["record"] == "trial"],
         "epochs": sorted(_figures(r) for r in records if r["record"] == "epoch"),
         "ends": dict(sorted(ends.items())),
-        "leaderboard": _timeless(json.loads(board.read_text())) if board.is_file() else None,
+        "leaderboard": timeless(json.loads(board.read_text())) if board.is_file() else None,
         "files": sorted(path.name for path in study.iterdir() if path.is_file()),
         "weights": {
             str(path.relative_to(study)): hashlib.sha256(path.read_bytes()).hexdigest()
@@ -345,19 +345,19 @@ def differences(calm: dict[str, Any], other: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _figures(record: dict[str, Any]) -> str:
-    return json.dumps([record["lineage"], record["epoch"], _timeless(record["metrics"])])
+    return json.dumps([record["lineage"], record["epoch"], timeless(record["metrics"])])
 
 
-def _timeless(content: Any) -> Any:
+def timeless(content: Any) -> Any:
     """Without what a clock says."""
     if isinstance(content, list):
-        return [_timeless(item) for item in content]
+        return [timeless(item) for item in content]
     if not isinstance(content, dict):
         return content
     return {
-        key: _timeless(value)
+        key: timeless(value)
         for key, value in sorted(content.items())
-        if key not in TIMES and not key.endswith("_per_s") and key != "mfu"
+        if key not in TIMES and not key.endswith("_s")
     }
 
 

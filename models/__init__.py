@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from models.errors import ModelError
 from models.request import Request, names, problems
 from models.weight_report import WeightReport, WeightRow
+from models.weight_source import own_file
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -34,6 +35,7 @@ __all__ = [
     "features",
     "layer_table",
     "names",
+    "own_file",
 ]
 
 

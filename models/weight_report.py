@@ -66,7 +66,8 @@ class WeightReport:
 
     def table(self) -> str:
         """All of it as text: a heading, then one line a layer."""
-        return "\n".join([self._heading(), *_aligned(_listing(self.rows)), self._input_line()])
+        lines = [self._heading(), *_aligned(_listing(self.rows)), self._input_line()]
+        return "\n".join(map(_printable, lines))
 
     def to_json(self) -> str:
         """The report as a JSON object, for the run's folder."""
@@ -105,6 +106,11 @@ def _line(row: WeightRow) -> tuple[str, ...]:
 def _aligned(lines: Sequence[tuple[str, ...]]) -> list[str]:
     widths = [max((len(line[column]) for line in lines), default=0) for column in range(4)]
     return [("  " + "  ".join(map(str.ljust, line, widths))).rstrip() for line in lines]
+
+
+def _printable(line: str) -> str:
+    """A file names its layers as it likes: none of them is to move a terminal's cursor."""
+    return "".join(character if character.isprintable() else "?" for character in line)
 
 
 def _product(shape: tuple[int, ...]) -> int:

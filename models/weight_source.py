@@ -89,6 +89,15 @@ def vggface_file() -> Path | None:
     return next((path for path in candidates if path.is_file()), None)
 
 
+def own_file(weights: str) -> Path | None:
+    """The file that `weights` means and that nobody but the user puts there or replaces.
+
+    Published names and URLs mean what their publisher has; they may be fetched later.
+    """
+    path = vggface_file() if weights == VGGFACE else Path(weights).expanduser()
+    return path if path is not None and path.is_file() else None
+
+
 def download_path(url: str) -> Path:
     """Where a URL's file is kept: a folder for each URL, as many files are called model.pth."""
     folder = hashlib.sha256(url.encode()).hexdigest()[:16]

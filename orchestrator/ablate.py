@@ -33,6 +33,7 @@ from orchestrator.embedded import (
     find_dataset,
 )
 from orchestrator.ingest.dataset import PreparedDataset, check_protocol
+from orchestrator.nodes_to_come import nodes_to_come
 from orchestrator.results.effects_report import effect_lines, write_effects
 from orchestrator.results.leaderboard_tables import text_table, write_all
 from orchestrator.results.live import LiveBoard, closing_lines
@@ -135,7 +136,7 @@ def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
 
 def _ablate(job: StudyJob, cluster: Cluster) -> int:
     """Plans, trains and ranks; returns the exit status."""
-    capacity = _plan(job, nodes())
+    capacity = _plan(job, nodes(), () if cluster.started else nodes_to_come())
     if job.config.dry_run:
         return 0
     tensorboard = TensorBoard(job.folder, print)
@@ -182,9 +183,11 @@ def _send_results(home: Home) -> None:
         print(f"results     not all sent: {one_line(str(error), 200)}")
 
 
-def _plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> SlotCapacity:
+def _plan(
+    job: StudyJob, cluster_nodes: Sequence[Node], largest: Sequence[Node] = ()
+) -> SlotCapacity:
     """Prints what will be done; refuses what does not fit the cluster."""
-    capacity, lines = plan(job, cluster_nodes)
+    capacity, lines = plan(job, cluster_nodes, largest)
     print(*lines, "", sep="\n")
     return capacity
 

@@ -17,7 +17,7 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,13 @@ from orchestrator.config.home import Home
 from orchestrator.config.production import AdaptConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
 from orchestrator.results.report_sources import IDENTITY
+from orchestrator.shift.remedies import SAME_ROWS
 
 if TYPE_CHECKING:
     from torch import nn
 
     from orchestrator.adaptation_job import Adaptation
+    from orchestrator.config.experiment import Experiment
     from orchestrator.ingest.dataset import PreparedDataset
     from orchestrator.ingest.merging import Pixels
     from orchestrator.measured_remedies import Corrections
@@ -139,12 +141,25 @@ def _train_all(
     """Trains each remedy that trains; one that is trained already is only opened."""
     trainings = {}
     pixels: Pixels | None = None
-    for remedy in adaptation.trained:
-        if pixels is None and len(adaptation.rows(remedy).new):
+    for remedies in _by_rows(adaptation.trained):
+        if pixels is None and len(adaptation.rows(remedies[0]).new):
             pixels = _pixels(adaptation)
-        dataset = _training_set(adaptation, remedy, pixels)
-        trainings[remedy] = _trained(adaptation, remedy, dataset, found)
-    return trainings
+        dataset = _training_set(adaptation, remedies[0], pixels)
+        experiments = {
+            remedy: adaptation.experiment(remedy, dataset, found.estimated) for remedy in remedies
+        }
+        _train(adaptation, dataset, experiments)
+        for remedy, experiment in experiments.items():
+            trainings[remedy] = _opened(adaptation, remedy, experiment, dataset)
+    return {remedy: trainings[remedy] for remedy in adaptation.trained}
+
+
+def _by_rows(remedies: Sequence[str]) -> list[list[str]]:
+    """Those that train on the same rows together: they are read once, by workers that stay."""
+    groups: dict[str, list[str]] = {}
+    for remedy in remedies:
+        groups.setdefault(SAME_ROWS.get(remedy, remedy), []).append(remedy)
+    return list(groups.values())
 
 
 def _pixels(adaptation: Adaptation) -> Pixels:
@@ -165,7 +180,7 @@ def _training_set(adaptation: Adaptation, remedy: str, pixels: Pixels | None) ->
     rows, own = adaptation.rows(remedy), adaptation.job.sets.own
     if not len(rows.new) or pixels is None:
         return own
-    name = "more_data" if remedy == "balanced" else remedy  # they learn from the same rows
+    name = SAME_ROWS.get(remedy, remedy)
     splits = adaptation.splits(rows)
     used = splits != UNUSED
     if not used.all():
@@ -180,20 +195,52 @@ def _training_set(adaptation: Adaptation, remedy: str, pixels: Pixels | None) ->
     )
 
 
-def _trained(
-    adaptation: Adaptation, remedy: str, dataset: PreparedDataset, found: Corrections
+def _train(
+    adaptation: Adaptation, dataset: PreparedDataset, experiments: Mapping[str, Experiment]
+) -> None:
+    """Trains what is not trained yet, as `train` does; what that says lies beside each run."""
+    from orchestrator.run_folder import write_facts
+    from orchestrator.warm_training import warm_training
+
+    left = {
+        remedy: experiment
+        for remedy, experiment in experiments.items()
+        if not _is_trained(adaptation.run_folder(remedy), experiment, dataset)
+    }
+    if not left:
+        return
+    data, resources = next(iter(left.values())).data, adaptation.config.resources
+    workers_home = Home(adaptation.out / "runs")
+    workers_home.local.mkdir(parents=True, exist_ok=True)
+    with warm_training(dataset, data, resources, workers_home) as warm:
+        for remedy, experiment in left.items():
+            home = Home(adaptation.run_folder(remedy))
+            home.local.mkdir(exist_ok=True)
+            write_facts(home, experiment)
+            with (home.local / "train.log").open("w") as log, contextlib.redirect_stdout(log):
+                status = warm.train(experiment, home, "the same `adapt` command")
+            if status:  # Ctrl-C; its epochs so far are kept
+                raise KeyboardInterrupt
+
+
+def _is_trained(folder: Path, experiment: Experiment, dataset: PreparedDataset) -> bool:
+    from orchestrator.training.checkpoint import newest_valid
+    from orchestrator.tuning.lineages import lineage_key
+
+    last = folder / "checkpoints" / "last"
+    key = lineage_key(experiment, dataset.fingerprint)
+    newest = newest_valid(last, key) if last.is_dir() else None
+    return newest is not None and newest[1].epoch >= experiment.epochs
+
+
+def _opened(
+    adaptation: Adaptation, remedy: str, experiment: Experiment, dataset: PreparedDataset
 ) -> tuple[nn.Module, dict[str, Any]]:
     """The network of a remedy after its last epoch, and what was done to get it."""
     from orchestrator.inference.stored_model import build_network, open_model
-    from orchestrator.training.checkpoint import epoch_folder, newest_valid
-    from orchestrator.tuning.lineages import lineage_key
+    from orchestrator.training.checkpoint import epoch_folder
 
-    experiment = adaptation.experiment(remedy, dataset, found.estimated)
-    folder = adaptation.out / "runs" / remedy
-    key, last = lineage_key(experiment, dataset.fingerprint), folder / "checkpoints" / "last"
-    newest = newest_valid(last, key) if last.is_dir() else None
-    if newest is None or newest[1].epoch < experiment.epochs:
-        _train(adaptation, remedy, dataset, folder, found)
+    last = adaptation.run_folder(remedy) / "checkpoints" / "last"
     stored = open_model(epoch_folder(last, experiment.epochs))
     own, rows = adaptation.job.sets.own, adaptation.rows(remedy)
     network = build_network(stored, num_classes=len(own.classes), image_px=own.image_shape[0])
@@ -208,21 +255,6 @@ def _trained(
         "checkpoint": str(stored.folder),
         "epochs": experiment.epochs,
     }
-
-
-def _train(
-    adaptation: Adaptation, remedy: str, dataset: PreparedDataset, folder: Path, found: Corrections
-) -> None:
-    """Trains as `train` does; what that says goes into a file beside the run."""
-    from orchestrator.train import train_run
-
-    experiment = adaptation.experiment(remedy, dataset, found.estimated)
-    config = adaptation.train_config(remedy, experiment)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "train.log").open("w") as log, contextlib.redirect_stdout(log):
-        status = train_run(config, experiment, dataset, Home(folder), "the same `adapt` command")
-    if status:  # Ctrl-C; its epochs so far are kept
-        raise KeyboardInterrupt
 
 
 def _write(adaptation: Adaptation, outcome: Outcome) -> None:

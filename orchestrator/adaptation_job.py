@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.evaluation import EvaluateConfig, EvaluatedData
 from orchestrator.config.experiment import Experiment
@@ -123,12 +122,9 @@ class Adaptation:
         """Whether it is the set that the run was trained on."""
         return dataset.fingerprint == self.job.sets.own.fingerprint
 
-    def train_config(self, remedy: str, experiment: Experiment) -> TrainConfig:
-        """The configuration of `train` for a remedy."""
-        values = {name: getattr(experiment, name) for name in Experiment.model_fields}
-        return TrainConfig(
-            **values, resources=self.config.resources, out=str(self.out / "runs"), name=remedy
-        )
+    def run_folder(self, remedy: str) -> Path:
+        """Where a remedy that trains leaves what `train` would."""
+        return self.out / "runs" / remedy
 
 
 def checked_adaptation(config: AdaptConfig) -> Adaptation:

@@ -11,6 +11,8 @@ import logging
 LEVELS = {
     # A line for every data set that is read, with its execution plan.
     "ray.data._internal.execution.streaming_executor": logging.WARNING,
+    # Its guess of how a file was encoded.
+    "ray.data._internal.datasource.parquet_datasource": logging.WARNING,
     # Says that progress bars are off, which is what we asked for.
     "ray.data._internal.progress": logging.ERROR,
     # The trace of an error that is raised to us as well: we say it, or it traces back.
@@ -25,6 +27,11 @@ LEVELS = {
 MESSAGES = {
     # Advises to turn off what we want on; that it is *disabled* is still said.
     "ray._private.authentication.authentication_token_setup": "Token authentication is enabled",
+    # What .rayignore leaves at home, Ray leaves there as well.
+    "ray._private.runtime_env.working_dir": "Directory '.",
+    # Said where the tasks of one read end as the next begins; a cluster without a free CPU is
+    # refused before, in our words.
+    "ray.data.dataset": "Warning: The Ray cluster currently does not have any available CPUs",
 }
 """Logger -> how the messages begin that are dropped."""
 

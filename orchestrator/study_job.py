@@ -99,8 +99,15 @@ class Trained:
     times: tuple[str, ...] = ()
 
 
-def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tuple[str, ...]]:
+def plan(
+    job: StudyJob, cluster_nodes: Sequence[Node], largest: Sequence[Node] = ()
+) -> tuple[SlotCapacity, tuple[str, ...]]:
     """How many slots there will be, and what will be done, in lines.
+
+    Args:
+        job: what to train.
+        cluster_nodes: that are up.
+        largest: the cluster as its autoscaler may make it; () where none is known.
 
     Raises:
         ConfigError: a trial does not fit the cluster, or the ledger is of another experiment.
@@ -112,7 +119,7 @@ def plan(job: StudyJob, cluster_nodes: Sequence[Node]) -> tuple[SlotCapacity, tu
     experiments = with_seeds(job.experiments, job.space.seeds)
     lineages = [job.resolver.lineage(experiment) for experiment in experiments]
     expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
-    capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages)
+    capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages, largest)
     shown = job.home.shown
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, shown)
     if words := job.stopping.words():

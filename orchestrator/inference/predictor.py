@@ -67,7 +67,7 @@ class Predictor:
         Raises:
             OrchestratorError: it does not fit the device's memory.
         """
-        images = pixels_of(batch, self._image_shape)
+        images = pixels_of([batch], self._image_shape)
         try:
             found = self._predicted(images)
         except torch.OutOfMemoryError as error:

@@ -137,6 +137,9 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
+    # The newer reader starts 32 processes for the footers of each read, of however few files: it
+    # takes twice the time (`benchmarks/LOG.md`).
+    context.use_datasource_v2 = False
     root = dataset.root
     raw = ray.data.read_parquet(
         [root.path(name) for name in dataset.files], filesystem=root.filesystem

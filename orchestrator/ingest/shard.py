@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeVar
@@ -80,7 +80,7 @@ def collect_shard(
     parts = [table for table in tables if table.num_rows]
     if not parts:
         return _empty_shard(image_shape, num_rows, num_groups, device)
-    images = np.concatenate([pixels_of(part, image_shape) for part in parts])
+    images = pixels_of(parts, image_shape)
     columns = pa.concat_tables([part.drop_columns(["image"]) for part in parts])
     fits = images.nbytes <= budget_gib * GIB
     home = device if fits else torch.device("cpu")
@@ -169,7 +169,7 @@ def _send(
     """Gather rows of host memory into pinned memory, from where a GPU copies by itself."""
     index = _index(rows)
     shape = (len(index), *images.shape[1:])
-    staging = torch.empty(shape, dtype=torch.uint8, pin_memory=True)
+    staging = torch.empty(shape, dtype=torch.uint8, pin_memory=device.type == "cuda")
     torch.index_select(images, 0, index, out=staging)
     with torch.cuda.stream(stream):
         return staging.to(device, non_blocking=True), stream.record_event()
@@ -191,15 +191,18 @@ def _batch(
     )
 
 
-def pixels_of(table: pa.Table, image_shape: tuple[int, int, int]) -> np.ndarray:
-    """The image column as uint8 of shape (N, H, W, C), a copy."""
+def pixels_of(tables: Sequence[pa.Table], image_shape: tuple[int, int, int]) -> np.ndarray:
+    """The image columns one after another, uint8 of shape (N, H, W, C): copied once, as memory is dear."""
     size = int(np.prod(image_shape))
-    parts = []
-    for chunk in table.column("image").chunks:
+    images = np.empty((sum(table.num_rows for table in tables), *image_shape), dtype=np.uint8)
+    rows = images.reshape(len(images), size)
+    at = 0
+    for chunk in (chunk for table in tables for chunk in table.column("image").chunks):
         values = np.frombuffer(chunk.buffers()[1], dtype=np.uint8)
         start = chunk.offset * size
-        parts.append(values[start : start + len(chunk) * size].reshape(-1, *image_shape))
-    return np.concatenate(parts)
+        rows[at : at + len(chunk)] = values[start : start + len(chunk) * size].reshape(-1, size)
+        at += len(chunk)
+    return images
 
 
 def _column(table: pa.Table, name: str) -> Int64s:

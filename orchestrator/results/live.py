@@ -97,6 +97,10 @@ class LiveBoard:
         if self._lines is not None:
             self._lines.update(view)
 
+    def say(self, text: str) -> None:
+        """Print lines that stay: on a terminal above the table."""
+        self._console.print(Text(text), soft_wrap=True)
+
     def _render(self) -> RenderableType:
         """Called by rich, also from its refreshing thread."""
         if self._shown is None:

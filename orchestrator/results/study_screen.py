@@ -10,7 +10,7 @@ from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.phase_table import SPEEDS, speed_lines, summed
-from orchestrator.results.printable import one_line
+from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_fold import StudyFold
 from orchestrator.results.study_view import StudyView
@@ -73,6 +73,8 @@ class StudyScreen:
             slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
             self._slots[slot] = f"{lineage} epoch {epoch}"
             self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
+            if "weights" in record:
+                self._board.say(without_home(str(record["weights"])))
             metrics = record["metrics"]
             self._seconds = summed([self._seconds, metrics.get("seconds") or {}])
             self._speeds.append({name: metrics[name] for name in SPEEDS if name in metrics})

@@ -31,6 +31,8 @@ CORRECTIONS = ("prior_correction", "prior_correction_counted")
 ESTIMATING = ("prior_correction", "importance")
 """Those that need production's priors without its labels."""
 ON_OLD_DATA = ("old_data", "importance")
+SAME_ROWS: Mapping[str, str] = {"balanced": "more_data", "importance": "old_data"}
+"""Remedies that train on another one's rows, weighed otherwise."""
 WITHOUT_LABELS = ("prior_correction", "old_data", "importance")
 WORDS: Mapping[str, str] = {
     "prior_correction": "outputs corrected to the priors that EM finds, no training",

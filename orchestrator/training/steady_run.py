@@ -80,6 +80,7 @@ class SteadyRun:
         self._found: deque[Metrics] = deque()
         self._trained = 0
         self._notes: list[str] = []
+        self._weights = ""
 
     def begin(self) -> Answer:
         """Build the experiment, or go on with it; says which weights it started from.
@@ -105,6 +106,11 @@ class SteadyRun:
         """What beginning has met since the last question: checkpoints passed over, lost writes."""
         notes, self._notes = self._notes, []
         return notes
+
+    def new_weights(self) -> str:
+        """What became of each layer of a file of weights that was read since the last question."""
+        weights, self._weights = self._weights, ""
+        return weights
 
     def settle(self) -> Answer:
         """Wait until the checkpoint of the newest epoch is on disk; says how long it was written.
@@ -150,6 +156,7 @@ class SteadyRun:
             self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
             history = self._begun["history"]
             self._notes += self._begun["notes"]
+            self._weights = self._begun["weights"] if self._begun["weights_read"] else ""
             self._trained = len(history)
             self._found = deque(m for m in history if m["epoch"] > self._handed_out)
         return self._begun

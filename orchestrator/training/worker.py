@@ -351,6 +351,7 @@ def _begun(lineage: _Lineage) -> Answer:
         "kind": "begun",
         "history": list(lineage.history),
         "weights": lineage.report.table(),
+        "weights_read": bool(lineage.report.sha256),
         "weights_json": lineage.report.to_json(),
         "precision": lineage.training.precision.name,
         "parameters": asdict(lineage.counts),

@@ -33,7 +33,8 @@ class SlotCapacity:
         cpus_per_worker: CPU cores of each, whole.
         gpus_per_worker: GPUs of each.
         min_workers: of each slot, at least: it starts with what fits in between. 0 = `workers`.
-        missing: slots that were asked for and do not fit yet.
+        missing: slots that were asked for, or that an autoscaler may bring, and do not fit yet.
+        none_yet: whether not even the first fits before a node has come.
     """
 
     slots: int
@@ -42,6 +43,7 @@ class SlotCapacity:
     gpus_per_worker: float
     min_workers: int = 0
     missing: int = 0
+    none_yet: bool = False
 
 
 def this_machine() -> Node:
@@ -49,27 +51,42 @@ def this_machine() -> Node:
     return Node(cpus=len(os.sched_getaffinity(0)), gpus=_count_gpus())
 
 
-def plan_slots(nodes: Sequence[Node], wanted: Resources, num_lineages: int) -> SlotCapacity:
-    """Fit as many slots as the cluster holds and the plan can use.
+def plan_slots(
+    nodes: Sequence[Node],
+    wanted: Resources,
+    num_lineages: int,
+    largest: Sequence[Node] = (),
+) -> SlotCapacity:
+    """Fit as many slots as the cluster holds, or may come to hold, and the plan can use.
 
     Args:
-        nodes: the cluster.
+        nodes: the cluster as it is.
         wanted: what each trial is to get; zeros and null are chosen here.
         num_lineages: trainings that can run side by side; more slots would stand idle.
+        largest: the cluster as its autoscaler may make it; () where none is known.
 
     Raises:
         ConfigError: not one slot fits; says what was asked and what there is.
     """
-    gpus = _gpus_per_worker(nodes, wanted)
+    gpus = _gpus_per_worker((*nodes, *largest), wanted)
     limit = min(num_lineages, wanted.slots or num_lineages)
     fewest = wanted.min_workers or wanted.workers
     for workers in range(wanted.workers, fewest - 1, -1):
-        cpus = wanted.cpus_per_worker or _share_cpus(nodes, workers, gpus, limit)
-        if fit := _slots(nodes, workers, cpus, gpus):
+        cpus = wanted.cpus_per_worker or _share_cpus(largest or nodes, workers, gpus, limit)
+        fit, most = (_slots(some, workers, cpus, gpus) for some in (nodes, largest))
+        if fit or most:
             slots = max(1, min(fit, limit))
-            missing = max(0, limit - slots) if wanted.slots else 0
-            return SlotCapacity(slots, wanted.workers, cpus, gpus, wanted.min_workers, missing)
-    raise ConfigError(_refusal(nodes, wanted, wanted.cpus_per_worker or 1, gpus))
+            in_all = limit if wanted.slots else min(limit, max(fit, most))
+            return SlotCapacity(
+                slots,
+                wanted.workers,
+                cpus,
+                gpus,
+                wanted.min_workers,
+                missing=max(0, in_all - slots),
+                none_yet=not fit,
+            )
+    raise ConfigError(_refusal(largest or nodes, wanted, wanted.cpus_per_worker or 1, gpus))
 
 
 def slots_that_fit(nodes: Sequence[Node], capacity: SlotCapacity) -> int:
@@ -116,7 +133,8 @@ def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -
         f"({cpus} CPUs + {gpus:g} GPUs) = {fewest * cpus} CPUs and "
         f"{fewest * gpus:g} GPUs, but the cluster has {have} ({largest}). "
         f"Lower resources.{name}, resources.cpus_per_worker or resources.gpus_per_worker, or "
-        "start nodes first: those that an autoscaler may bring do not count"
+        "start nodes first (those that an autoscaler may bring count where `ray up` made the "
+        "cluster and this runs on its head)"
     )
 
 

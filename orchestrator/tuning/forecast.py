@@ -163,7 +163,6 @@ def plan_lines(
     workers = f"{capacity.workers}"
     if 0 < capacity.min_workers < capacity.workers:
         workers = f"{capacity.min_workers} to {workers}"
-    waiting = f"; waiting for room for {capacity.missing} more" if capacity.missing else ""
     return (
         f"question    {space.question}",
         f"data        {dataset.name}, {dataset.image_shape[0]} px, split protocol {data.protocol}: {rows}",
@@ -173,11 +172,18 @@ def plan_lines(
         f"{at_most}{expected.epochs} epochs to train; one by one it would be "
         f"{at_most}{expected.epochs_alone}",
         *_sharing_line(space, expected),
-        f"slots       {capacity.slots} at once, each {workers} x ({worker}){waiting}",
+        f"slots       {capacity.slots} at once, each {workers} x ({worker}){_waiting(capacity)}",
         f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
         "time left is shown once an epoch has been timed",
         f"study       {as_typed(folder) if isinstance(folder, Path) else folder}",
     )
+
+
+def _waiting(capacity: SlotCapacity) -> str:
+    """What the plan has no room for yet."""
+    words = ["a node for the first"] if capacity.none_yet else []
+    words += [f"room for {capacity.missing} more"] if capacity.missing else []
+    return f"; waiting for {' and '.join(words)}" if words else ""
 
 
 def used_counts(dataset: PreparedDataset, data: Data) -> dict[str, dict[str, int]]:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import models
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.neutral import but_neutral
 from orchestrator.config.space import Values
@@ -85,15 +86,16 @@ def lineage_key(experiment: Experiment, dataset_fingerprint: str) -> str:
     """Fingerprint of all that an epoch's numbers depend on.
 
     They depend on how many will follow only where the schedule does; never on when to stop. The
-    data set counts by its content and not by its path; so do weights from a file.
+    data set counts by its content and not by its path; so do weights from a file, and `vggface`,
+    which is whatever file the user put there.
     """
     depends_on = but_neutral(experiment)
     del depends_on["early_stop"]
     if not is_bound_to_horizon(experiment):
         del depends_on["epochs"]
     depends_on["data"] = {**depends_on["data"], "path": dataset_fingerprint}
-    weights = Path(experiment.model.weights)
-    if weights.is_file():
+    weights = models.own_file(experiment.model.weights)
+    if weights is not None:
         digest = _digest(weights, weights.stat().st_mtime_ns)
         depends_on["model"] = {**depends_on["model"], "weights": digest}
     return fingerprint(depends_on)[:KEY_DIGITS]

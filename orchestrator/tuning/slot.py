@@ -57,8 +57,8 @@ def leg_config(leg: Leg, study_folder: Folder | Path, number: int) -> Config:
 class Slot(tune.Trainable):
     """Trains the leg it is configured with, an epoch a step.
 
-    A result has `lineage`, `epoch`, `metrics` and `notes` (JSON), `slot`, `name` and `done`; or else `failed`
-    with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
+    A result has `lineage`, `epoch`, `metrics` and `notes` (JSON), `weights` (the table of a file that was
+    read, or ""), `slot`, `name` and `done`; or else `failed` with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
     `storage` if no other trial would fare better, as a disk is full; with `no_room` if the slot
     could not start, which is not the trial's fault.
     """
@@ -114,6 +114,7 @@ class Slot(tune.Trainable):
             "slot": f"{os.uname().nodename}:{os.getpid()}",
             "name": self._name,
             "notes": json.dumps(self._run.new_notes()),
+            "weights": self._run.new_weights(),
             "done": metrics["epoch"] >= max(last_epoch(self._scores, *end) for end in self._ends),
         }
 

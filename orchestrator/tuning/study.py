@@ -76,6 +76,8 @@ class Study:
         self._slot_names: dict[str, str] = {}
         # Notes of slots, by lineage, until a record has them.
         self._unsaid: dict[str, list[str]] = {}
+        self._unsaid_weights: dict[str, str] = {}
+        self._weights_said: set[str] = set()
         self._exhausted = False
         self.last_record: Record | None = None
         self.broken: OrchestratorError | None = None
@@ -139,6 +141,7 @@ class Study:
         slot: str,
         wanted_name: str = "slot-0",
         notes: Sequence[str] = (),
+        weights: str = "",
     ) -> None:
         """Note a finished epoch, then end the trials that it answers.
 
@@ -148,19 +151,29 @@ class Study:
             slot: the process that trained it.
             wanted_name: of the slot in the record, where no other process has it.
             notes: what the slot met as it began the training or went on with it.
+            weights: the table of the file that it began with; recorded once, however many do.
         """
         epoch = metrics["epoch"]
         # A slot that took the place of a dead one begins with an epoch that is recorded already.
         self._unsaid.setdefault(lineage, []).extend(notes)
+        self._unsaid_weights[lineage] = weights or self._unsaid_weights.get(lineage, "")
         if not self._state.add_epoch(lineage, epoch, metrics):
             return
         name = self._slot_name(slot, wanted_name)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
         record = {"record": "epoch", "lineage": lineage, "epoch": epoch, "metrics": figures}
-        unsaid = self._unsaid.pop(lineage)
-        self._write(record | {"slot": name} | ({"notes": unsaid} if unsaid else {}))
+        self._write(record | {"slot": name} | self._said_once(lineage))
         self._end_answered()
         self._end_if_stopped(lineage)
+
+    def _said_once(self, lineage: str) -> Record:
+        """What a record has beside its figures, where there is something new to say."""
+        notes, weights = self._unsaid.pop(lineage), self._unsaid_weights.pop(lineage)
+        said: Record = {"notes": notes} if notes else {}
+        if weights and weights not in self._weights_said:
+            self._weights_said.add(weights)
+            said["weights"] = weights
+        return said
 
     def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
         """The slot is free again; after a failure, trials that still wanted more end failed."""

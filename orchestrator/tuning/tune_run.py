@@ -215,6 +215,7 @@ class Recorder(ray.tune.Stopper):
             result["slot"],
             wanted_name=result["name"],
             notes=json.loads(result["notes"]),
+            weights=result["weights"],
         )
         return self._study.is_over(lineage) or self._asked_to_stop()
 

@@ -248,6 +248,30 @@ def test_no_step_of_an_epoch_waits_for_the_gpu(precision, budget_gib, monkeypatc
     assert guarded.epoch == 2
 
 
+@pytest.mark.parametrize("budget_gib", [1.0, 1e-6], ids=["resident", "streamed"])
+def test_no_batch_of_an_evaluation_waits_for_the_gpu(budget_gib, monkeypatch):
+    """torch raises where a batch would, from the first to the sums after the last."""
+    training = new_training(experiment(), GPU)
+    shard = rows(EVALUATION_BATCH * 2 + 5, GPU, budget_gib=budget_gib)
+    expected = evaluate(training, shard, NUM_CLASSES)  # chooses kernels
+    in_order, summed = epochs.rows_in_order, epochs.sum_over_workers
+    guarded = []
+
+    def guard(*about, **how):
+        torch.cuda.set_sync_debug_mode("error")
+        yield from in_order(*about, **how)
+
+    def unguarded(sums):
+        guarded.append(torch.cuda.get_sync_debug_mode())
+        torch.cuda.set_sync_debug_mode("default")
+        return summed(sums)
+
+    monkeypatch.setattr(epochs, "rows_in_order", guard)
+    monkeypatch.setattr(epochs, "sum_over_workers", unguarded)
+    assert evaluate(training, shard, NUM_CLASSES)["val_confusion"] == expected["val_confusion"]
+    assert guarded[0] == 2  # the batches were guarded
+
+
 def test_the_phases_of_an_epoch_are_measured_on_the_gpu():
     training = new_training(experiment(), GPU)
     train_epoch(training, rows(50, GPU), NUM_CLASSES)

@@ -12,6 +12,8 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+from orchestrator.nodes_to_come import WRITTEN_BY_LAUNCHER
+
 TOKEN = "a-token-of-this-test-that-is-long-enough"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,9 +41,13 @@ def within(limit_s: float, is_so) -> bool:
 
 
 class Nodes:
-    """A head without CPUs for training, and nodes that come and go; `close` ends them all."""
+    """A head without CPUs for training, and nodes that come and go; `close` ends them all.
 
-    def __init__(self, folder: Path, *head_options: str) -> None:
+    With `workers`, node types of Ray's autoscaler, a real autoscaler starts and ends nodes, too:
+    as processes of this machine, by the provider that Ray tests it with.
+    """
+
+    def __init__(self, folder: Path, *head_options: str, workers: dict | None = None) -> None:
         self._folder = folder
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self.port, dashboard = free_port(), free_port()
@@ -53,6 +59,9 @@ class Nodes:
             "RAY_AUTH_TOKEN": TOKEN,
             "RAY_USAGE_STATS_ENABLED": "0",
         }
+        if workers is not None:
+            self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            head_options = (*head_options, f"--autoscaling-config={self._autoscaling(workers)}")
         self._start(
             "head",
             "--head",
@@ -145,6 +154,37 @@ class Nodes:
 
     def output(self, name: str) -> str:
         return (self._folder / f"{name}.txt").read_text()[-3000:]
+
+    def _autoscaling(self, workers: dict) -> Path:
+        """The file that `ray up` would leave in the head's home folder, here in the cluster's."""
+        config = {
+            "cluster_name": "autoscaled",
+            "max_workers": sum(kind["max_workers"] for kind in workers.values()),
+            "upscaling_speed": 9,
+            "idle_timeout_minutes": 60,
+            "provider": {
+                "type": "external",
+                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+                "gcs_address": f"127.0.0.1:{self.port}",
+                "launch_multiple": True,
+                "disable_node_updaters": True,  # there is no machine to log in to
+                "worker_liveness_check": False,
+            },
+            "auth": {},
+            "docker": {},
+            "file_mounts": {},
+            "cluster_synced_files": [],
+            **{f"{name}_commands": [] for name in ("initialization", "setup", "worker_setup")},
+            "worker_start_ray_commands": [],
+            "head_node_type": "ray.head.default",
+            "available_node_types": {
+                "ray.head.default": {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0},
+                **{name: {"node_config": {}, **kind} for name, kind in workers.items()},
+            },
+        }
+        path = self._folder / WRITTEN_BY_LAUNCHER
+        path.write_text(json.dumps(config))  # YAML, too
+        return path
 
     def _start(self, name: str, *options: str) -> None:
         with (self._folder / f"{name}.txt").open("wb") as output:

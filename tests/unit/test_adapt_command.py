@@ -3,6 +3,8 @@
 import json
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from prepared_set import write_set
 from trained_run import write_run
 
 import models
-from orchestrator import adapt, measured_remedies, train
+from orchestrator import adapt, measured_remedies, warm_training
 from orchestrator.cluster import Cluster
 from orchestrator.config.errors import ConfigError, DatasetError
 from orchestrator.config.validate import to_dict
@@ -47,9 +49,17 @@ class PretendedTrainings:
 
     def __init__(self):
         self.experiments = {}
+        self.together = []
 
-    def __call__(self, config, experiment, dataset, home, again):
-        self.experiments[config.name] = (experiment, dataset)
+    @contextmanager
+    def warm(self, dataset, data, resources, home):
+        self.together.append([])
+        yield SimpleNamespace(train=partial(self.train, dataset, data))
+
+    def train(self, dataset, data, experiment, home, again):
+        assert experiment.data == data
+        self.together[-1].append(home.local.name)
+        self.experiments[home.local.name] = (experiment, dataset)
         network, report = models.build(
             experiment.model.name,
             num_classes=len(dataset.classes),
@@ -75,7 +85,7 @@ def trainings(monkeypatch):
     monkeypatch.setattr(measured_remedies, "predict", plain_loop)
     monkeypatch.setattr(measured_remedies, "ready_pool", lambda *_: None)
     pretended = PretendedTrainings()
-    monkeypatch.setattr(train, "train_run", pretended)
+    monkeypatch.setattr(warm_training, "warm_training", pretended.warm)
     return pretended
 
 
@@ -120,6 +130,13 @@ def test_each_training_has_its_rows_and_weights(words, trainings, tmp_path):
     more, balanced = (trainings.experiments[name] for name in ("more_data", "balanced"))
     assert more[1].fingerprint == balanced[1].fingerprint
     assert (more[0].class_weights, balanced[0].class_weights) == ("none", "balanced")
+
+
+def test_remedies_on_the_same_rows_are_trained_by_the_same_workers(words, trainings, tmp_path):
+    assert adapt.main([*words, f"out={tmp_path}"]) == 0
+    groups = {frozenset(group) for group in trainings.together}
+    assert {frozenset({"old_data", "importance"}), frozenset({"more_data", "balanced"})} <= groups
+    assert sum(map(len, groups)) == len(trainings.together) + 2 == len(TRAINED)
 
 
 def test_priors_estimated_anew_do_not_make_another_training(

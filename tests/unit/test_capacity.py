@@ -106,6 +106,33 @@ def test_a_gpu_that_is_not_there_is_refused():
         plan([(8, 0)], gpus_per_worker=1)
 
 
+@pytest.mark.parametrize(
+    ("nodes", "largest", "lineages", "wanted", "slots", "missing"),
+    [
+        ([(4, 0), (8, 1)], [(4, 0), *[(8, 1)] * 4], 9, {}, 1, 3),
+        ([(4, 0)], [(4, 0), *[(8, 1)] * 4], 9, {}, 1, 3),
+        ([(4, 0)], [(4, 0), *[(8, 1)] * 4], 2, {}, 1, 1),
+        ([(4, 0)], [(4, 0), *[(8, 1)] * 4], 9, {"slots": 2}, 1, 1),
+        ([(4, 0), *[(8, 1)] * 4], [(4, 0), *[(8, 1)] * 4], 9, {}, 4, 0),
+        ([(4, 0), *[(8, 1)] * 6], [(4, 0), *[(8, 1)] * 4], 9, {}, 6, 0),
+        ([(4, 0)], [(4, 0), *[(8, 1)] * 4], 9, {"workers": 4}, 1, 0),
+    ],
+)
+def test_what_an_autoscaler_may_bring_is_planned_and_waited_for(
+    nodes, largest, lineages, wanted, slots, missing
+):
+    up, most = ([Node(*node) for node in some] for some in (nodes, largest))
+    planned = plan_slots(up, Resources(**wanted), lineages, most)
+    assert (planned.slots, planned.missing, planned.gpus_per_worker) == (slots, missing, 1.0)
+    assert planned.none_yet == (len(nodes) == 1)
+    assert planned.cpus_per_worker == 8, "as many as such a node has for each GPU"
+
+
+def test_what_even_the_largest_cluster_has_no_room_for_is_refused_with_its_numbers():
+    with pytest.raises(ConfigError, match="the cluster has 36 CPUs and 4 GPUs"):
+        plan_slots([Node(4, 0)], Resources(workers=5), 1, [Node(4, 0), *[Node(8, 1)] * 4])
+
+
 def test_a_cluster_without_nodes_is_refused():
     with pytest.raises(ConfigError, match="resources: one trial must fit"):
         plan([])

@@ -11,7 +11,7 @@ import yaml
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from orchestrator import ablate, train
+from orchestrator import ablate, train, warm_training
 from orchestrator.cluster import Cluster
 from orchestrator.results.optuna_journal import JOURNAL
 from orchestrator.results.study_fold import fold
@@ -87,7 +87,8 @@ def pretend(monkeypatch, tmp_path):
     """Commands that train nothing, on a machine of two cores, from `tmp_path`."""
     for command in (train, ablate):
         monkeypatch.setattr(command, "connect", no_cluster)
-        monkeypatch.setattr(command, "nodes", lambda: (Node(cpus=2, gpus=0),))
+    for module in (warm_training, ablate):
+        monkeypatch.setattr(module, "nodes", lambda: (Node(cpus=2, gpus=0),))
     ready = SimpleNamespace(
         ready_slots=lambda *_: (SimpleNamespace(storage=tmp_path / ".ray"), {}), RAY_FILES=".ray"
     )
@@ -108,7 +109,7 @@ def pretend(monkeypatch, tmp_path):
         SimpleNamespace(free_amounts=dict, stall_report=list),
     )
     monkeypatch.setattr(ablate, "write_all", lambda *_: None)  # a second a picture
-    monkeypatch.setattr(train, "learning_curve", lambda *_: None)
+    monkeypatch.setattr(warm_training, "learning_curve", lambda *_: None)
     monkeypatch.setattr(PretendedRun, "trained", 0)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.chdir(tmp_path)

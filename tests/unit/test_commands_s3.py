@@ -8,12 +8,11 @@ import pytest
 import yaml
 from prepared_set import write_set
 
-from orchestrator import ablate, leaderboard, study_job, train
+from orchestrator import ablate, leaderboard, run_folder, study_job, warm_training
 from orchestrator.cluster import Cluster
 from orchestrator.config.command_line import INTERRUPTED, run
-from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.experiment import Experiment
+from orchestrator.config.experiment import Data, Experiment, Resources
 from orchestrator.config.folder import folder
 from orchestrator.config.home import Home, held, open_home
 from orchestrator.config.object_store import Store
@@ -128,13 +127,13 @@ def test_the_drawn_faces_lie_beside_the_runs(runs, faulty_s3):
 
 def test_a_run_keeps_its_facts_and_metrics_and_refuses_another_experiment(runs, tmp_path, capsys):
     def written(home: Home, **values) -> None:
-        train._write_facts(home, validate(Experiment, ("a test", values)))
+        run_folder.write_facts(home, validate(Experiment, ("a test", values)))
 
     with open_home(str(runs)) as here, held(here / "run", "name", print) as home:
         written(home, seed=1)
-        train._write_metrics(home, [{"epoch": 1, "val_macro_f1": 0.5}])
+        run_folder.write_metrics(home, [{"epoch": 1, "val_macro_f1": 0.5}])
         (home.local / "learning_curve.png").write_bytes(b"a picture")
-        train._send_results(home)
+        assert run_folder.send_results(home) == ()
     assert set((runs / "run").files()) == {
         "config.yaml",
         "environment.json",
@@ -148,7 +147,7 @@ def test_a_run_keeps_its_facts_and_metrics_and_refuses_another_experiment(runs, 
     assert capsys.readouterr().out == ""
 
 
-def test_a_run_says_where_it_is_and_gives_its_workers_the_address(runs, monkeypatch, capsys):
+def test_a_run_gives_its_workers_its_address(runs, monkeypatch):
     tasks = []
 
     class Run:
@@ -159,18 +158,25 @@ def test_a_run_says_where_it_is_and_gives_its_workers_the_address(runs, monkeypa
             tasks.append(task)
             raise KeyboardInterrupt
 
+        def abandon(self) -> None:
+            """There are no workers."""
+
+        stop = abandon
+
     from orchestrator import slots
     from orchestrator.training import steady_run
 
-    monkeypatch.setattr(train, "nodes", lambda: [this_machine()])
-    monkeypatch.setattr(train, "_watched", lambda *_: nullcontext())
+    monkeypatch.setattr(warm_training, "nodes", lambda: [this_machine()])
+    monkeypatch.setattr(warm_training, "_watched", lambda *_: nullcontext())
     monkeypatch.setattr(
         slots, "ready_slots", lambda *about: (SimpleNamespace(storage=about[4]), {})
     )
     monkeypatch.setattr(steady_run, "SteadyRun", Run)
     with open_home(str(runs)) as here, held(here / "run", "name", print) as home:
         dataset = SimpleNamespace(fingerprint="f")
-        with pytest.raises(KeyboardInterrupt):
-            train.train_run(TrainConfig(), Experiment(), dataset, home, "again")
+        with (
+            pytest.raises(KeyboardInterrupt),
+            warm_training.warm_training(dataset, Data(), Resources(), home) as warm,
+        ):
+            warm.train(Experiment(), home, "again")
     assert tasks[0].folder == f"{runs}/run/checkpoints"
-    assert f"run         {runs}/run\n" in capsys.readouterr().out

@@ -102,6 +102,18 @@ def test_a_file_of_weights_counts_by_its_content_and_not_by_its_path(tmp_path):
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_vggface_counts_by_the_file_that_somebody_put_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    cache = tmp_path / "hub" / "checkpoints"
+    cache.mkdir(parents=True)
+    keras, torchs = cache / "rcmalli_vggface_tf_vgg16.h5", cache / "vgg_face_dag.pth"
+    keras.write_bytes(b"one")
+    before = key(**{"model.weights": "vggface"})
+    assert before == key(**{"model.weights": str(keras)})
+    torchs.write_bytes(b"two")  # is preferred
+    assert key(**{"model.weights": "vggface"}) == key(**{"model.weights": str(torchs)}) != before
+
+
 def test_weights_that_were_replaced_under_the_same_name_make_another_lineage(tmp_path):
     path = tmp_path / "a.pth"
     path.write_bytes(b"one")

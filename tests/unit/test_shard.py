@@ -1,10 +1,14 @@
 """A shard holds each row with its own pixels; batches are views of it in the epoch's order."""
 
+from contextlib import nullcontext
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+from orchestrator.ingest import shard as shard_module
 from orchestrator.ingest.order import owned
 from orchestrator.ingest.shard import (
     Shard,
@@ -127,10 +131,50 @@ def test_evaluation_takes_every_row_once_whatever_the_batch_size():
         assert np.concatenate([part.row_ids for part in parts]).tolist() == list(range(30))
 
 
-def test_batches_are_the_same_whether_or_not_the_images_fit_the_budget():
+def test_on_a_cpu_the_budget_of_the_device_changes_nothing():
     fits, beyond = (shard_of([table(range(40))], 40, gib) for gib in (1.0, 1e-9))
-    for one, other in zip(batches(fits), batches(beyond), strict=True):
+    assert fits.images.device == beyond.images.device == CPU
+    assert torch.equal(fits.images, beyond.images)
+
+
+class Stream:
+    """Stands for a GPU's stream: notes what is recorded in it and what it waits for."""
+
+    def __init__(self, name, said):
+        self.name, self.said, self.number = name, said, 0
+
+    def record_event(self):
+        self.number += 1
+        self.said.append(f"sent {self.number}")
+        return self.number
+
+    def wait_event(self, event):
+        self.said.append(f"{self.name} waits for {event}")
+
+    def wait_stream(self, other):
+        self.said.append(f"{self.name} waits until {other.name} has read")
+
+
+def test_batches_sent_from_host_memory_are_those_of_a_shard_on_the_device(monkeypatch):
+    """The whole path of a shard beyond the budget, but for the GPU: its streams are stood in for."""
+    said: list[str] = []
+    work, copies = Stream("the work", said), Stream("the copying", said)
+    monkeypatch.setattr(shard_module, "_copy_stream", lambda device: copies)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: work)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    resident = shard_of([table(range(40))], 40)
+    # As on a GPU, labels lie elsewhere than the images: here where they have no values.
+    away = {"labels": resident.labels.to("meta"), "groups": resident.groups.to("meta")}
+    streamed = batches(replace(resident, **away))
+    for one, other in zip(batches(resident), streamed, strict=True):
         assert torch.equal(one.images_BCHW, other.images_BCHW)
+        assert other.images_BCHW.is_contiguous(memory_format=torch.channels_last)
+        assert one.row_ids.tolist() == other.row_ids.tolist()
+        assert one.num_rows_global == other.num_rows_global
+    read = "the copying waits until the work has read"
+    # The next batch is sent before the work waits for this one; nothing is sent over what is read.
+    waits = [["sent 2", "the work waits for 1", read], ["sent 3", "the work waits for 2", read]]
+    assert said == ["sent 1", *waits[0], *waits[1], "the work waits for 3", read]
 
 
 def test_one_ahead_hands_out_the_same_items_and_has_made_the_next_one():

@@ -24,6 +24,9 @@ class Run:
     def new_notes(self) -> list[str]:
         return ["passed over"] if self._epoch == 1 else []
 
+    def new_weights(self) -> str:
+        return "each layer" if self._epoch == 1 else ""
+
     def next_epoch(self) -> dict:
         self._epoch += 1
         return {"epoch": self._epoch, "val_macro_f1": self._scores[self._epoch - 1]}
@@ -69,6 +72,7 @@ def test_a_leg_goes_on_until_each_of_its_trials_has_ended(ends, last):
     assert [result["epoch"] for result in results] == list(range(1, last + 1))
     assert json.loads(results[-1]["metrics"])["val_macro_f1"] == SCORES[last - 1]
     assert [json.loads(result["notes"]) for result in results[:2]] == [["passed over"], []]
+    assert [result["weights"] for result in results[:2]] == ["each layer", ""]
 
 
 def test_patience_counts_the_epochs_that_were_known_before():

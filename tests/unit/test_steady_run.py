@@ -21,7 +21,9 @@ class Run:
         self.asked.append(command["kind"])
         if command["kind"] == "begin":
             history = [{"epoch": n + 1} for n in range(self.epoch)]
-            return {"kind": "begun", "history": history, "notes": [f"from epoch {self.epoch}"]}
+            notes = [f"from epoch {self.epoch}"]
+            begun = {"kind": "begun", "history": history, "notes": notes}
+            return begun | {"weights": "each layer", "weights_read": True}
         if command["kind"] == "settle":
             return {"kind": "settled", "epoch": self.epoch}
         if self.dies_at == self.epoch + 1:
@@ -73,6 +75,7 @@ def test_an_epoch_whose_checkpoint_died_with_its_process_is_not_handed_out_again
     assert [steady.next_epoch()["epoch"] for _ in range(3)] == [1, 2, 3]
     assert steady.new_notes() == ["from epoch 0", "from epoch 1"]
     assert steady.new_notes() == []
+    assert (steady.new_weights(), steady.new_weights()) == ("each layer", "")
 
 
 def test_settling_trains_once_more_what_was_handed_out_and_lost(monkeypatch):

@@ -369,6 +369,20 @@ def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_traini
     assert said == [None, ["epoch-0002: not whole"], None]
 
 
+def test_the_table_of_a_file_of_weights_is_recorded_once_however_many_begin_with_it(tmp_path):
+    driver = Driver(space(GRID), tmp_path, World(), num_slots=2)
+    driver.taken_up = driver._taken_up([])
+    with Ledger(tmp_path) as ledger:
+        ledger.append(fake_study.head())
+        study = driver._study([], ledger)
+        for table in ("imagenet: 13 layers", "imagenet: 13 layers", "vggface: 15 layers"):
+            lineage = study.next_leg().lineage
+            study.record_epoch(lineage, figures(lineage, 1), "node:1", weights=table)
+            study.record_epoch(lineage, figures(lineage, 2), "node:1")
+    said = [record.get("weights") for record in records(tmp_path, "epoch")]
+    assert said == ["imagenet: 13 layers", None, None, None, "vggface: 15 layers", None]
+
+
 def test_a_study_of_sampled_trials_resumed_with_one_slot_proposes_the_same(tmp_path):
     whole, pieces = tmp_path / "whole", tmp_path / "pieces"
     undisturbed = Driver(space(TPE), whole, World(), num_slots=1)

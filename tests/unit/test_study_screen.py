@@ -74,6 +74,15 @@ def test_only_epochs_of_this_command_count_as_time():
     assert speed.endswith(" in each slot")
 
 
+def test_what_became_of_each_layer_of_a_file_is_printed_as_the_training_begins():
+    shown, out = Shown(), io.StringIO()
+    seen = StudyScreen(LiveBoard(out), shown, shown, lambda _: Experiment())
+    seen.begin([head(), announced(0)], head())
+    table = "weights of main: imagenet [red] (sha256 00)\n  loaded  conv1  " + 90 * "x"
+    seen.show(epoch("l0", 1, 0.1) | {"weights": table})
+    assert table in out.getvalue()
+
+
 def test_what_slots_met_under_this_command_is_said_at_its_end():
     seen = screen(Shown())
     old = epoch("l0", 1, 0.1) | {"notes": ["long ago"]}

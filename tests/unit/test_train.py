@@ -9,10 +9,9 @@ from unittest.mock import MagicMock
 import pytest
 import yaml
 
-from orchestrator import slots, train
-from orchestrator.config.commands import TrainConfig
+from orchestrator import run_folder, slots, train, warm_training
 from orchestrator.config.errors import ConfigError, StalledError
-from orchestrator.config.experiment import Experiment, Resources
+from orchestrator.config.experiment import Data, Experiment, Resources
 from orchestrator.config.home import Home
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.stopping import stop_on_signals
@@ -64,7 +63,7 @@ def experiment(**values) -> Experiment:
 
 def trained(steady: Steady, folder, **values) -> list[float]:
     with stop_on_signals() as stop:
-        history = train._epochs(
+        history = warm_training.train_epochs(
             steady, experiment(**values), ("anger", "fear"), Home(folder), Board(), stop
         )
     return [metrics["val_macro_f1"] for metrics in history]
@@ -110,7 +109,9 @@ def test_what_a_beginning_met_is_said_whether_it_was_the_first_or_followed_a_dea
 
 def closing(of: Experiment, num_epochs: int, tmp_path) -> str:
     history = [{"epoch": n, "val_macro_f1": s} for n, s in enumerate(SCORES[:num_epochs], 1)]
-    return "\n".join(train._closing(Home(tmp_path / "run"), of, history, again="the very same"))
+    return "\n".join(
+        run_folder.closing_lines(Home(tmp_path / "run"), of, history, again="the very same")
+    )
 
 
 def test_a_training_that_stopped_early_says_so_and_how_to_go_on(tmp_path):
@@ -155,7 +156,7 @@ def test_what_is_next_after_cosine_is_a_training_of_its_own(tmp_path):
 
 
 def written(folder, **values) -> Experiment:
-    train._write_facts(Home(folder), experiment(**values))
+    run_folder.write_facts(Home(folder), experiment(**values))
     return experiment(**values)
 
 
@@ -192,7 +193,7 @@ def test_a_training_in_which_nothing_moves_ends_and_says_who_waits_for_what(tmp_
     monkeypatch.setattr(stall_report, "stall_report", lambda record, logs: ("slot-1: waits", *logs))
     with (
         pytest.raises(StalledError, match=r"stall_s=0\.05 s(.|\n)*slot-1: waits(.|\n)*run"),
-        train._watched(lambda: 0, 0.05, Home(tmp_path / "run")),
+        warm_training._watched(lambda: 0, 0.05, Home(tmp_path / "run")),
     ):
         threading.Event().wait(60)
 
@@ -209,15 +210,16 @@ def test_stall_s_holds_for_reading_the_data_and_for_training(tmp_path, monkeypat
             yield stop
 
     plan = SimpleNamespace(storage=tmp_path / ".ray")
-    monkeypatch.setattr(train, "_watched", watched)
-    monkeypatch.setattr(train, "nodes", lambda: (Node(1, 0),))
-    monkeypatch.setattr(train, "TensorBoard", lambda *_: MagicMock())
+    monkeypatch.setattr(warm_training, "_watched", watched)
+    monkeypatch.setattr(warm_training, "nodes", lambda: (Node(1, 0),))
+    monkeypatch.setattr(warm_training, "TensorBoard", lambda *_: MagicMock())
     monkeypatch.setattr(slots, "ready_slots", lambda *_: (plan, {}))
-    config = TrainConfig(resources=Resources(stall_s=77))
-    with pytest.raises(StalledError):
-        train.train_run(
-            config, experiment(), SimpleNamespace(fingerprint="f"), Home(tmp_path), "again"
-        )
+    dataset, home = SimpleNamespace(fingerprint="f"), Home(tmp_path)
+    with (
+        pytest.raises(StalledError),
+        warm_training.warm_training(dataset, Data(), Resources(stall_s=77), home) as warm,
+    ):
+        warm.train(experiment(), home, "again")
     assert seen == [("free_amounts", 77), ("signs_of_life", 77)]
 
 

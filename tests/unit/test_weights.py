@@ -8,6 +8,7 @@ import hashlib
 import json
 import pickle
 from collections import OrderedDict
+from dataclasses import replace
 
 import pytest
 import safetensors.torch
@@ -389,6 +390,14 @@ def test_the_table_lists_each_layer_once_with_shape_and_reason(full_file):
     assert "  loaded       trunk.conv1_1 < features.0   16x3x3x3" in lines
     assert "the file has 16x3136, needs 16x576" in table
     assert lines[-1].startswith("  input: imagenet (mean 0.485, 0.456, 0.406;")
+
+
+def test_a_layer_whose_name_moves_the_cursor_is_shown_harmless(full_file):
+    _, report = build(path=full_file)
+    hostile = replace(report.rows[0], file_layer="\x1b[2Jgone\nwinner  trial 7")
+    table = replace(report, rows=(hostile,)).table()
+    assert "\x1b" not in table
+    assert len(table.splitlines()) == 3
 
 
 def test_long_listings_are_summed_up():

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from benchmarks.kill_matrix import timeless
 from orchestrator.config.errors import CheckpointError, TrainingError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.validate import to_dict, validate
@@ -498,6 +499,34 @@ def test_counts_of_each_group_are_kept_where_trials_end_and_are_in_no_epochs_rec
     counts = group_counts.decode(group_counts.kept(tmp_path, 2))
     assert counts.shape == (3, NUM_CLASSES, NUM_CLASSES), "one group a row"
     assert counts.sum() == 3
+
+
+def test_an_epoch_trained_twice_has_the_same_figures_but_for_those_of_a_clock(held, tmp_path):
+    """As the kill matrix compares them."""
+    first, again = [], []
+    for name, figures in (("one", first), ("two", again)):
+        begin(held, tmp_path / name)
+        figures += [epoch(held), epoch(held)]
+    held.writer.wait()
+    assert "checkpoint_write_s" in again[1]
+    assert timeless(first) == timeless(again)
+    assert {"train_loss", "val_confusion", "workers"} <= timeless(first)[0].keys()
+
+
+def test_a_worker_computes_with_as_many_threads_as_the_slot_gives_it_cores(monkeypatch):
+    answers = []
+    mailbox = SimpleNamespace(
+        join=SimpleNamespace(remote=lambda rank: True),
+        command=SimpleNamespace(remote=lambda number: {"kind": "stop"}),
+        reply=SimpleNamespace(remote=answers.append),
+    )
+    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+    monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: torch.device("cpu"))
+    worker.obey(
+        {"slot": "s", "mailbox": mailbox, "threads": 3, "sizes": {}, "device_budget_gib": 1}
+    )
+    assert torch.get_num_threads() == 3
+    assert [answer["kind"] for answer in answers] == ["ready"]
 
 
 def test_each_table_that_arrives_is_a_sign_of_life():

@@ -1,0 +1,204 @@
+"""Trainings one after another by one group of warm workers: `train` has one, `adapt` several.
+
+    read the data once -> start workers once -> for each experiment: begin, epochs, settle, say
+
+DRIVER; Ray must be initialised.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from orchestrator.cluster import nodes
+from orchestrator.config.command_line import INTERRUPTED
+from orchestrator.config.errors import StalledError
+from orchestrator.config.experiment import Data, Experiment, Resources
+from orchestrator.config.home import Home
+from orchestrator.config.validate import to_dict
+from orchestrator.ingest.dataset import PreparedDataset
+from orchestrator.results.phase_table import Stopwatch
+from orchestrator.results.plots import learning_curve
+from orchestrator.results.sample_grid import augmented_grid
+from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.run_folder import (
+    CURVE,
+    Metrics,
+    begun_lines,
+    closing_lines,
+    end_of,
+    epoch_line,
+    send_results,
+    time_lines,
+    write_metrics,
+    write_weights,
+)
+from orchestrator.stopping import Stop, stop_on_signals
+from orchestrator.tuning.capacity import Node, plan_slots
+from orchestrator.tuning.lineages import lineage_key
+from orchestrator.tuning.watchdog import Signs, watching
+
+if TYPE_CHECKING:
+    from orchestrator.training.steady_run import SteadyRun
+
+
+@contextmanager
+def warm_training(
+    dataset: PreparedDataset,
+    data: Data,
+    resources: Resources,
+    home: Home,
+    largest: Sequence[Node] = (),
+) -> Iterator[WarmTraining]:
+    """Workers that hold the data until this context ends; they start with the first training.
+
+    Args:
+        dataset: checked.
+        data: which rows of it.
+        resources: of the workers.
+        home: its name is theirs, and it has Ray Train's own files meanwhile.
+        largest: the cluster as its autoscaler may make it; () where none is known.
+
+    Raises:
+        StalledError: nothing moved for `resources.stall_s`.
+    """
+    from orchestrator.slots import ready_slots  # torch and Ray's libraries: seconds
+    from orchestrator.training.steady_run import SteadyRun
+    from orchestrator.tuning.stall_report import free_amounts
+
+    watch = Stopwatch()
+    capacity = plan_slots(nodes(), resources, 1, largest)
+    with _watched(free_amounts, resources.stall_s, home):
+        plan, datasets = ready_slots(dataset, data, capacity, resources, home.local)
+    watch.lap("ingest")
+    steady = SteadyRun(home.local.name, plan, datasets, resources.restarts)
+    try:
+        yield WarmTraining(steady, dataset, resources, watch)
+    except (KeyboardInterrupt, StalledError):
+        steady.abandon()  # its workers would first end their epoch
+        raise
+    finally:
+        steady.stop()
+        shutil.rmtree(plan.storage, ignore_errors=True)
+
+
+class WarmTraining:
+    """Trains one experiment after another on the data that its workers hold."""
+
+    def __init__(
+        self, steady: SteadyRun, dataset: PreparedDataset, resources: Resources, watch: Stopwatch
+    ) -> None:
+        """Start nothing yet; `watch` has timed what was done for all of them."""
+        self._steady = steady
+        self._dataset = dataset
+        self._resources = resources
+        self._watch = watch
+
+    def train(self, experiment: Experiment, home: Home, again: str) -> int:
+        """Train to the asked epoch and write the run folder as it goes.
+
+        Args:
+            experiment: resolved, on the rows that the workers hold.
+            home: of the run, held; has its facts.
+            again: the command that goes on where this one was stopped.
+
+        Returns:
+            The exit status: 130 where Ctrl-C ended it before its last epoch.
+
+        Raises:
+            StalledError: nothing moved for `resources.stall_s`.
+        """
+        self._take(experiment, home)
+        with TensorBoard(home.local, print) as tensorboard:
+            tensorboard.show_samples("training", lambda: augmented_grid(self._dataset, experiment))
+            found, history, written_s = self._train(experiment, home, tensorboard)
+        learning_curve(history, home.local / CURVE)
+        sent = send_results(home)
+        times = time_lines(self._watch, history[found:], written_s)
+        self._watch = Stopwatch()  # of the next
+        closing = closing_lines(home, experiment, history, again)
+        print(*sent, *times, *closing, *home.named(tensorboard.closing_lines()), sep="\n")
+        return INTERRUPTED if len(history) < end_of(experiment, history) else 0
+
+    def _take(self, experiment: Experiment, home: Home) -> None:
+        from orchestrator.training.steady_run import Task
+
+        task = Task(
+            experiment=to_dict(experiment),
+            lineage=lineage_key(experiment, self._dataset.fingerprint),
+            folder=str(home.kept / "checkpoints"),
+            milestones=(),
+            ends=(),
+            keep_best=True,
+        )
+        self._steady.take(task, known_epoch=0)
+
+    def _train(
+        self, experiment: Experiment, home: Home, tensorboard: TensorBoard
+    ) -> tuple[int, list[Metrics], float]:
+        """Epochs there were already, all epochs, and how long the last checkpoint was written."""
+        from orchestrator.training.pulse import signs_of_life
+
+        with _watched(signs_of_life, self._resources.stall_s, home) as stop:
+            found = len(self._steady.begin()["history"])
+            self._watch.lap("start")
+            stop.gently()
+            classes = self._dataset.classes
+            history = train_epochs(self._steady, experiment, classes, home, tensorboard, stop)
+            return found, history, self._steady.settle()["checkpoint_write_s"]
+
+
+@contextmanager
+def _watched(signs: Signs, stall_s: float, home: Home) -> Iterator[Stop]:
+    """What is done in this context ends with an error where nothing moves any more.
+
+    The first Ctrl-C ends it at once until `Stop.gently` is called.
+    """
+    from orchestrator.tuning.stall_report import stall_report
+
+    def report() -> Sequence[str]:
+        return stall_report(None, (str(home.shown),))
+
+    with (
+        stop_on_signals(at_once=True) as stop,
+        watching(signs, report, stop.abort, stall_s=stall_s),
+    ):
+        yield stop
+
+
+def train_epochs(
+    steady: SteadyRun,
+    experiment: Experiment,
+    classes: Sequence[str],
+    home: Home,
+    tensorboard: TensorBoard,
+    stop: Stop,
+) -> list[Metrics]:
+    """Begin or go on; each epoch goes to the terminal, metrics.jsonl and TensorBoard.
+
+    Ctrl-C ends it with the epoch at work, so the history may end before it was asked to.
+    """
+    begun = steady.begin()
+    trained, epochs = len(begun["history"]), experiment.epochs
+    lines = (*begun_lines(begun, classes), *_notes(steady))
+    print(begun["weights"], *lines, "", sep="\n", flush=True)
+    write_weights(home, begun["weights_json"])
+    if trained:
+        print(f"resuming    {trained} of {epochs} epochs are trained already", flush=True)
+    history: list[Metrics] = []
+    while len(history) < max(trained, end_of(experiment, history)):
+        history.append(steady.next_epoch())
+        write_metrics(home, history)
+        tensorboard.show_training(history, classes, to_dict(experiment))
+        if len(history) > trained:
+            print(epoch_line(history[-1], epochs), *_notes(steady), sep="\n", flush=True)
+        if stop.asked() and len(history) >= trained:
+            break
+    return history
+
+
+def _notes(steady: SteadyRun) -> list[str]:
+    """Of the first beginning, then of each that followed the death of a worker."""
+    return [f"note        {note}" for note in steady.new_notes()]
