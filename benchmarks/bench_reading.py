@@ -6,6 +6,8 @@ One prepared set, one process that trains (a sum over the batch stands for the s
     loader   torch's DataLoader, two workers, over a memory map of the same raw pixels
     encoded  Ray Data's own `iter_torch_batches` over a column of PNG files, decoded as it goes
 
+Besides, Ray Data's two readers of Parquet in turn: seconds in which ours reads the same rows.
+
 First batch counts from a started Ray to the first batch in the loop; rows/s is over an epoch
 after that, for ours and the loader over three (both shuffle; Ray Data's way does not).
 Usage: python -m benchmarks.bench_reading [IMAGES]
@@ -14,11 +16,13 @@ Usage: python -m benchmarks.bench_reading [IMAGES]
 from __future__ import annotations
 
 import io
+import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +34,7 @@ from PIL import Image
 from benchmarks.machine import describe
 from orchestrator.cluster import connect
 from orchestrator.config.commands import PrepareConfig
+from orchestrator.ingest import reading
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.pixels import all_images
 from orchestrator.ingest.reading import LaneShards, read_training_data
@@ -38,6 +43,7 @@ from orchestrator.prepare import prepare
 
 BATCH = 256
 EPOCHS = 3
+READS = 5
 
 Epoch = Callable[[], Iterator[torch.Tensor]]
 
@@ -55,12 +61,31 @@ def main(num_images: int = 8_000) -> None:
         ours = timed(lambda: ours_batches(dataset), EPOCHS)
         encoded = timed(lambda: encoded_batches(folder / "encoded.parquet"), 1)
         loader = timed(lambda: loader_batches(folder), EPOCHS)
+        older, newer = both_readers(dataset)
     print(f"\n{describe()}\n\n{dataset.num_rows:,} images of 96 px, batches of {BATCH}\n")
     print("| way | first batch s | rows/s after it |\n|---|---|---|")
     for name, (first, rate) in {"ours": ours, "loader": loader, "encoded": encoded}.items():
         print(f"| {name} | {first:.2f} | {rate:,.0f} |")
     print(f"\nratios of rows/s: ours / loader {ours[1] / loader[1]:.1f}, ours / encoded ", end="")
     print(f"{ours[1] / encoded[1]:.1f}")
+    print(
+        f"all splits read, medians of {READS}: older reader {older:.2f} s, newer {newer:.2f} s, "
+        f"ratio {older / newer:.2f}"
+    )
+
+
+def both_readers(dataset: PreparedDataset) -> tuple[float, float]:
+    """Median seconds of the older and the newer reader for the rows of a training."""
+    seconds: dict[bool, list[float]] = {False: [], True: []}
+    for _ in range(READS):
+        for newer, taken in seconds.items():
+            with patch.object(reading, "NEWER_READER", newer):
+                began = time.monotonic()
+                read_training_data(
+                    dataset, protocol="group", train_per_class=0, validation_per_class=0
+                )
+                taken.append(time.monotonic() - began)
+    return statistics.median(seconds[False]), statistics.median(seconds[True])
 
 
 def timed(start: Callable[[], Epoch], epochs: int) -> tuple[float, float]:

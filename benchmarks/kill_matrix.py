@@ -9,8 +9,9 @@ succeeds, and compares ledger, leaderboard and weights with those of an undistur
     node                the same; another node takes its place
     ctrl-c              the driver again, but asked to stop: it ends by itself, with status 130
 
-Usage: python -m benchmarks.kill_matrix [POINTS=52] [SEED=0]; exit status 0 if all are equal and
-no slot trained more than one epoch twice.
+Usage: python -m benchmarks.kill_matrix [POINTS=52] [SEED=0] [FIRST=0]; exit status 0 if all are equal
+and no slot trained more than one epoch twice. A point takes a minute or two: FIRST leaves out those
+that another run has tried.
 """
 
 from __future__ import annotations
@@ -120,12 +121,13 @@ class Outcome:
         return self.fired and not self.differs and self.twice <= 1 and self.statuses[-1] == 0
 
 
-def main(num_points: int = 52, seed: int = 0) -> int:
+def main(num_points: int = 52, seed: int = 0, first: int = 0) -> int:
     """Runs the matrix and prints its table; returns the exit status."""
     folder = Path(tempfile.mkdtemp(prefix="kills-"))
     outcomes = []
     with matrix(folder) as world:
-        for number, point in enumerate(choose_points(num_points, seed)):
+        points = list(enumerate(choose_points(first + num_points, seed)))
+        for number, point in points[first:]:
             outcomes.append(world.try_point(point, folder / f"{number:02d}"))
             print(f"{number:>3}  {row(outcomes[-1])}", flush=True)
     print(f"\n{describe()}\n\n{table(outcomes)}")

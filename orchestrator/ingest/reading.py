@@ -25,6 +25,9 @@ from orchestrator.ingest.tasks import refuse_without_cpu
 
 BLOCK_BYTES = 16 * 2**20
 """Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
+NEWER_READER = False
+"""Of Ray Data's two for Parquet. The newer one starts 32 processes for the footers of each read, of
+however few files, and takes twice the time (`benchmarks/bench_reading.py`)."""
 
 
 class SplitSize(TypedDict):
@@ -137,9 +140,7 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
     context.enable_progress_bars = False
-    # The newer reader starts 32 processes for the footers of each read, of however few files: it
-    # takes twice the time (`benchmarks/LOG.md`).
-    context.use_datasource_v2 = False
+    context.use_datasource_v2 = NEWER_READER
     root = dataset.root
     raw = ray.data.read_parquet(
         [root.path(name) for name in dataset.files], filesystem=root.filesystem
