@@ -69,8 +69,8 @@ class StudyJob:
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
-        if self.space.num_listed():
-            return StudyState(())
+        if self.space.draws_once(whole_paths(self.space, self.resolver)):
+            return StudyState(self.space.ends_of_points(self.config.epochs))
         return StudyState(
             self.space.epochs_choices(self.config.epochs),
             self.space.patience_choices(self.config.early_stop),
@@ -118,7 +118,15 @@ def plan(
     resume(records, state, job.resolver.trial, stopping=job.stops())
     experiments = with_seeds(job.experiments, job.space.seeds)
     lineages = [job.resolver.lineage(experiment) for experiment in experiments]
-    expected = forecast(job.space, experiments, lineages, state, job.dataset, stops=job.stops())
+    expected = forecast(
+        job.space,
+        experiments,
+        lineages,
+        state,
+        job.dataset,
+        longest=max(job.space.epochs_choices(job.config.epochs)),
+        stops=job.stops(),
+    )
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages, largest)
     shown = job.home.shown
     lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, shown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -234,6 +234,23 @@ class Space(Section):
     def epochs_choices(self, default: int) -> tuple[int, ...]:
         """All numbers of epochs that a trial of this space can ask for, ascending."""
         return self._whole_choices("epochs", default)
+
+    def draws_once(self, whole: Container[str]) -> bool:
+        """Whether no draw can fall into the training of another: an axis has a value between any two.
+
+        Args:
+            whole: paths that take whole numbers.
+        """
+        # Trials that differ in patience are one training, wherever it ends them.
+        return "early_stop" not in self.axes and any(
+            isinstance(axis, Range) and not axis.step and path not in self.when
+            for path, axis in self.axes.items()
+            if path not in whole
+        )
+
+    def ends_of_points(self, default: int) -> tuple[int, ...]:
+        """Numbers of epochs of the points that are tried first, ascending."""
+        return tuple(sorted({int(point.get("epochs", default)) for point in self.points}))
 
     def patience_choices(self, default: int) -> tuple[int, ...]:
         """All patience that a trial of this space can have, ascending; 0 = without end."""

@@ -61,6 +61,7 @@ def forecast(
     state: StudyState,
     dataset: PreparedDataset,
     *,
+    longest: int,
     stops: bool = False,
 ) -> Forecast:
     """Work out the rest of a study.
@@ -71,6 +72,7 @@ def forecast(
         lineages: the lineage of each of them.
         state: what the ledger knows.
         dataset: the data set.
+        longest: the most epochs that a trial can ask for.
         stops: whether trials that do worse than others are stopped.
     """
     size = _Size(
@@ -80,7 +82,7 @@ def forecast(
     early = stops or any(experiment.early_stop for experiment in experiments)
     if space.num_listed():
         return _of_listed(experiments, lineages, state, size, early)
-    return _of_sampled(space, experiments, state, size, early)
+    return _of_sampled(space, experiments, state, size, longest, early)
 
 
 @dataclass(frozen=True)
@@ -97,10 +99,16 @@ class _Size:
 
 
 def _of_sampled(
-    space: Space, experiments: Sequence[Experiment], state: StudyState, size: _Size, early: bool
+    space: Space,
+    experiments: Sequence[Experiment],
+    state: StudyState,
+    size: _Size,
+    longest: int,
+    early: bool,
 ) -> Forecast:
-    num_trials, longest = space.num_trials(), max(state.milestones)
-    num_kept = len(state.milestones) + sum(some > 0 for some in state.patience)
+    num_trials = space.num_trials()
+    # Its own end, or those of all that may yet share the training.
+    num_kept = max(1, len(state.milestones)) + sum(some > 0 for some in state.patience)
     return Forecast(
         num_trials=num_trials,
         num_lineages=num_trials,

@@ -32,11 +32,11 @@ def expected(name: str, dataset, known: int = 0, **given):
     resolver = Resolver(name, given, dataset.fingerprint)
     experiments = check_space(space, resolver, image_size=96, num_classes=6)
     lineages = [resolver.lineage(experiment) for experiment in experiments]
-    state = StudyState(space.epochs_choices(20))
+    state = StudyState(() if space.draws_once(()) else space.epochs_choices(20))
     for lineage in set(lineages):
         for epoch in range(1, known + 1):
             state.add_epoch(lineage, epoch, {"val_macro_f1": 0.5})
-    return space, forecast(space, experiments, lineages, state, dataset)
+    return space, forecast(space, experiments, lineages, state, dataset, longest=20)
 
 
 def test_factorial_is_twelve_trials_in_four_trainings_of_eighty_epochs_not_one_eighty(dataset):
@@ -97,6 +97,12 @@ def test_a_sampled_study_is_forecast_at_its_most(dataset):
     assert (found.num_trials, found.epochs, found.exact) == (24, 24 * 20, False)
 
 
+def test_where_no_two_draws_share_a_training_the_disk_holds_one_milestone_of_each(dataset):
+    _, found = expected("search", dataset)
+    weights = 4 * PARAMETERS
+    assert found.disk_bytes == 24 * (weights + KEPT_FOR_RESUME * 3 * weights)
+
+
 def test_the_disk_holds_weights_at_milestones_and_two_whole_resume_points(dataset):
     _, found = expected("factorial", dataset)
     weights = 4 * PARAMETERS
@@ -107,7 +113,7 @@ def test_the_disk_holds_weights_at_milestones_and_two_whole_resume_points(datase
 def test_an_optimizer_of_timm_may_keep_twice_the_moments(dataset):
     known = StudyState((1,))
     space, resolver = load_space("paper"), Resolver("", {"optimizer": {"name": "timm:adan"}}, "")
-    found = forecast(space, [resolver.experiment({})], ["a"], known, dataset)
+    found = forecast(space, [resolver.experiment({})], ["a"], known, dataset, longest=20)
     assert found.disk_bytes == 4 * PARAMETERS * (1 + KEPT_FOR_RESUME * 5)
 
 
@@ -139,7 +145,9 @@ def test_the_plan_of_a_sampled_study_says_at_most(dataset, tmp_path):
 def test_parameters_are_those_of_the_model(dataset, monkeypatch):
     monkeypatch.undo()
     experiment = Resolver("", {"model": {"width": 0.125}}, "").experiment({})
-    found = forecast(load_space("paper"), [experiment], ["a"], StudyState((1,)), dataset)
+    found = forecast(
+        load_space("paper"), [experiment], ["a"], StudyState((1,)), dataset, longest=20
+    )
     assert found.parameters == models.count_parameters(
         "main", num_classes=3, image_size=32, width=0.125
     )

@@ -173,3 +173,35 @@ def test_an_axis_that_a_condition_leaves_out_has_the_default_too():
     of = space(kind="grid", axes=axes, when={"early_stop": {"schedule": "constant"}})
     assert of.patience_choices(0) == (0, 3)
     assert of.epochs_choices(7) == (9,)
+
+
+@pytest.mark.parametrize(
+    ("axes", "whole", "once"),
+    [
+        ({"optimizer.lr": {"low": 1e-5, "high": 1e-2}}, (), True),
+        ({"optimizer.lr": {"low": 1e-3, "high": 1e-2, "step": 1e-3}}, (), False),
+        ({"optimizer.lr": [1e-3, 1e-2]}, (), False),
+        ({"batch_size": {"low": 16, "high": 256}}, ("batch_size",), False),
+        (
+            {"optimizer.lr": {"low": 1e-5, "high": 1e-2}, "early_stop": {"low": 1, "high": 3}},
+            ("early_stop",),
+            False,
+        ),
+    ],
+)
+def test_draws_share_no_training_where_an_axis_has_a_value_between_any_two(axes, whole, once):
+    drawn = space(kind="tpe", trials=9, axes=axes | {"epochs": {"low": 5, "high": 20}})
+    assert drawn.draws_once(whole) is once
+
+
+def test_an_axis_that_is_not_always_drawn_leaves_draws_that_are_alike():
+    axes = {"optimizer.name": ["sgd", "adam"], "optimizer.momentum": {"low": 0, "high": 0.9}}
+    when = {"optimizer.momentum": {"optimizer.name": "sgd"}}
+    assert not space(kind="tpe", trials=9, axes=axes, when=when).draws_once(())
+
+
+def test_points_may_share_a_training_and_say_where_they_end():
+    axes = {"optimizer.lr": {"low": 1e-5, "high": 1e-2}, "epochs": {"low": 1, "high": 20}}
+    points = [{"optimizer.lr": 1e-3, "epochs": last} for last in (20, 10, 10)]
+    assert space(kind="tpe", trials=9, axes=axes, points=points).ends_of_points(7) == (10, 20)
+    assert space(kind="tpe", trials=9, axes=axes).ends_of_points(7) == ()
