@@ -93,6 +93,10 @@ class SleepingRun:
         """Nothing is met."""
         return []
 
+    def new_weights(self) -> str:
+        """None are read."""
+        return ""
+
     def stop(self, timeout_s: float) -> None:  # noqa: ARG002 - as the real one has it
         """Take the time that a last write takes."""
         time.sleep(self._plan.linger_s)

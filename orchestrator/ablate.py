@@ -136,7 +136,7 @@ def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
 
 def _ablate(job: StudyJob, cluster: Cluster) -> int:
     """Plans, trains and ranks; returns the exit status."""
-    capacity = _plan(job, nodes(), () if cluster.started else nodes_to_come())
+    capacity = _plan(job, nodes(), nodes_to_come(job.config.address))
     if job.config.dry_run:
         return 0
     tensorboard = TensorBoard(job.folder, print)

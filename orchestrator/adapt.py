@@ -21,14 +21,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cluster import connect
+from orchestrator.cluster import connect, nodes
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.home import Home
 from orchestrator.config.production import AdaptConfig
 from orchestrator.config.storage import as_typed, exclusive, write_json
+from orchestrator.nodes_to_come import nodes_to_come
 from orchestrator.results.report_sources import IDENTITY
 from orchestrator.shift.remedies import SAME_ROWS
+from orchestrator.tuning.capacity import SlotCapacity, plan_slots
 
 if TYPE_CHECKING:
     from torch import nn
@@ -99,6 +101,8 @@ def _adapt(adaptation: Adaptation, command: str) -> Outcome:
     from orchestrator.adaptation_job import record
     from orchestrator.measured_remedies import corrections, measure
 
+    if adaptation.trained:
+        _capacity(adaptation)  # before all rows are predicted
     found = _with_first_priors(adaptation, corrections(adaptation))
     trainings = _train_all(adaptation, found)
     networks = {name: network for name, (network, _) in trainings.items()}
@@ -209,18 +213,30 @@ def _train(
     }
     if not left:
         return
-    data, resources = next(iter(left.values())).data, adaptation.config.resources
-    workers_home = Home(adaptation.out / "runs")
-    workers_home.local.mkdir(parents=True, exist_ok=True)
-    with warm_training(dataset, data, resources, workers_home) as warm:
+    resources = adaptation.config.resources
+    capacity = _capacity(adaptation)
+    data = next(iter(left.values())).data
+    homes = {remedy: Home(adaptation.run_folder(remedy)) for remedy in left}
+    for remedy, experiment in left.items():
+        homes[remedy].local.mkdir(parents=True, exist_ok=True)
+        write_facts(homes[remedy], experiment)
+    stopped = False
+    with warm_training(dataset, data, resources, capacity, homes[next(iter(left))]) as warm:
         for remedy, experiment in left.items():
-            home = Home(adaptation.run_folder(remedy))
-            home.local.mkdir(exist_ok=True)
-            write_facts(home, experiment)
-            with (home.local / "train.log").open("w") as log, contextlib.redirect_stdout(log):
-                status = warm.train(experiment, home, "the same `adapt` command")
-            if status:  # Ctrl-C; its epochs so far are kept
-                raise KeyboardInterrupt
+            log = homes[remedy].local / "train.log"
+            with log.open("w") as said, contextlib.redirect_stdout(said):
+                trained = warm.train(experiment, homes[remedy])
+                stopped = trained.finish("the same `adapt` command") != 0
+            if stopped:  # Ctrl-C; its epochs so far are kept
+                break
+    if stopped:
+        raise KeyboardInterrupt
+
+
+def _capacity(adaptation: Adaptation) -> SlotCapacity:
+    """Of the workers that train; refuses what does not fit the cluster."""
+    config = adaptation.config
+    return plan_slots(nodes(), config.resources, 1, nodes_to_come(config.address))
 
 
 def _is_trained(folder: Path, experiment: Experiment, dataset: PreparedDataset) -> bool:

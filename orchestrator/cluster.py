@@ -174,6 +174,7 @@ def _join(address: str, log_to_driver: bool) -> None:
     """Joins a running cluster; a submitted job has its code on the workers already."""
     import ray
 
+    quiet_start()
     runtime_env = None if JOB_MARK in os.environ else {"working_dir": str(ROOT)}
     try:
         ray.init(

@@ -28,7 +28,7 @@ MESSAGES = {
     # Advises to turn off what we want on; that it is *disabled* is still said.
     "ray._private.authentication.authentication_token_setup": "Token authentication is enabled",
     # What .rayignore leaves at home, Ray leaves there as well.
-    "ray._private.runtime_env.working_dir": "Directory '.",
+    "ray._private.worker": "Directory '.",
     # Said where the tasks of one read end as the next begins; a cluster without a free CPU is
     # refused before, in our words.
     "ray.data.dataset": "Warning: The Ray cluster currently does not have any available CPUs",
@@ -43,7 +43,7 @@ def quiet_libraries() -> None:
 
 
 def quiet_start() -> None:
-    """Drop what Ray says of its own start that is no news; call it before Ray starts."""
+    """Drop what Ray says as it starts or is joined that is no news; call it before."""
     for name, beginning in MESSAGES.items():
         logger = logging.getLogger(name)
         if not any(isinstance(known, _Dropped) for known in logger.filters):

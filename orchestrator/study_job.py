@@ -69,6 +69,8 @@ class StudyJob:
 
     def state(self) -> StudyState:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
+        if self.space.num_listed():
+            return StudyState(())
         if self.space.draws_once(whole_paths(self.space, self.resolver)):
             return StudyState(self.space.ends_of_points(self.config.epochs))
         return StudyState(
@@ -174,10 +176,11 @@ def train_study(
         return Trained(complete=True)
     watch = _train(job, study, capacity, ray_logs)
     # All slots wait for the data that is read once for them.
-    ingest = {"ingest": watch.seconds["ingest"] * capacity.slots}
+    num_slots = max(capacity.slots, screen.utilisation.num_slots())
+    ingest = {"ingest": watch.seconds["ingest"] * num_slots}
     seconds = summed([ingest, screen.trained_s()])
     ledger.append(screen.utilisation.record())
-    table = phase_table(seconds, watch.wall_s(), num_slots=capacity.slots)
+    table = phase_table(seconds, watch.wall_s(), num_slots=num_slots)
     speed = screen.speed_lines()
     said = (*screen.note_lines(), *table, *speed, *screen.utilisation.lines(), "")
     return Trained(study.complete(), said)
@@ -279,7 +282,7 @@ def _study_record(job: StudyJob, capacity: SlotCapacity) -> dict[str, object]:
             "counts": used_counts(dataset, job.config.data),
         },
         "resources": {
-            "slots": capacity.slots,
+            "slots": capacity.slots + capacity.missing,
             "workers": capacity.workers,
             "cpus_per_worker": capacity.cpus_per_worker,
             "gpus_per_worker": capacity.gpus_per_worker,

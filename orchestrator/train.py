@@ -11,12 +11,12 @@ import sys
 from collections.abc import Sequence
 
 from datasets import EMOTIONS
-from orchestrator.cluster import connect, is_private
+from orchestrator.cluster import connect, is_private, nodes
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment, Resources
-from orchestrator.config.home import held, open_home
+from orchestrator.config.home import Home, held, open_home
 from orchestrator.embedded import (
     IMAGE_PX,
     check_embedded_protocol,
@@ -36,7 +36,7 @@ from orchestrator.tuning.plan import (
     with_absolute_paths,
     worker_problems,
 )
-from orchestrator.warm_training import warm_training
+from orchestrator.warm_training import Trained, warm_training
 
 DESCRIPTION = "Trains one experiment and leaves a run folder with checkpoints and curves."
 EXAMPLES = (
@@ -58,17 +58,24 @@ def main(argv: Sequence[str]) -> int:
     )
     dataset = find_dataset(config.data.path, config.out)
     _check(experiment, dataset, config.resources)
-    with open_home(config.out) as runs, connect(config.address) as cluster:
+    with open_home(config.out) as runs, connect(config.address):
         dataset = dataset or embedded_dataset(config.out)
         key = lineage_key(experiment, dataset.fingerprint)
         name = config.name or f"{experiment.model.name.replace(':', '-')}-{key}"
         with held(runs / name, "name", print) as home:
-            write_facts(home, experiment)
-            print(f"run         {home.shown}", flush=True)
-            largest = () if cluster.started else nodes_to_come()
-            data, resources = experiment.data, config.resources
-            with warm_training(dataset, data, resources, home, largest) as warm:
-                return warm.train(experiment, home, go_on(COMMAND, argv))
+            trained = _train(config, experiment, dataset, home)
+            return trained.finish(go_on(COMMAND, argv))
+
+
+def _train(
+    config: TrainConfig, experiment: Experiment, dataset: PreparedDataset, home: Home
+) -> Trained:
+    resources = config.resources
+    capacity = plan_slots(nodes(), resources, 1, nodes_to_come(config.address))
+    write_facts(home, experiment)
+    print(f"run         {home.shown}", flush=True)
+    with warm_training(dataset, experiment.data, resources, capacity, home) as warm:
+        return warm.train(experiment, home)
 
 
 def _check(experiment: Experiment, dataset: PreparedDataset | None, resources: Resources) -> None:

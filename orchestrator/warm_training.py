@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchestrator.cluster import nodes
 from orchestrator.config.command_line import INTERRUPTED
 from orchestrator.config.errors import StalledError
 from orchestrator.config.experiment import Data, Experiment, Resources
@@ -36,7 +36,7 @@ from orchestrator.run_folder import (
     write_weights,
 )
 from orchestrator.stopping import Stop, stop_on_signals
-from orchestrator.tuning.capacity import Node, plan_slots
+from orchestrator.tuning.capacity import SlotCapacity
 from orchestrator.tuning.lineages import lineage_key
 from orchestrator.tuning.watchdog import Signs, watching
 
@@ -46,20 +46,16 @@ if TYPE_CHECKING:
 
 @contextmanager
 def warm_training(
-    dataset: PreparedDataset,
-    data: Data,
-    resources: Resources,
-    home: Home,
-    largest: Sequence[Node] = (),
+    dataset: PreparedDataset, data: Data, resources: Resources, capacity: SlotCapacity, home: Home
 ) -> Iterator[WarmTraining]:
     """Workers that hold the data until this context ends; they start with the first training.
 
     Args:
         dataset: checked.
         data: which rows of it.
-        resources: of the workers.
+        resources: as asked for.
+        capacity: of one slot, which they are.
         home: its name is theirs, and it has Ray Train's own files meanwhile.
-        largest: the cluster as its autoscaler may make it; () where none is known.
 
     Raises:
         StalledError: nothing moved for `resources.stall_s`.
@@ -69,19 +65,59 @@ def warm_training(
     from orchestrator.tuning.stall_report import free_amounts
 
     watch = Stopwatch()
-    capacity = plan_slots(nodes(), resources, 1, largest)
     with _watched(free_amounts, resources.stall_s, home):
         plan, datasets = ready_slots(dataset, data, capacity, resources, home.local)
     watch.lap("ingest")
+    if capacity.none_yet:
+        print("waiting     for a node: none that is up has room for the workers", flush=True)
     steady = SteadyRun(home.local.name, plan, datasets, resources.restarts)
     try:
         yield WarmTraining(steady, dataset, resources, watch)
-    except (KeyboardInterrupt, StalledError):
-        steady.abandon()  # its workers would first end their epoch
-        raise
     finally:
         steady.stop()
         shutil.rmtree(plan.storage, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One training by warm workers, which need not wait for what is made of it.
+
+    Attributes:
+        experiment: as asked for.
+        home: of the run.
+        history: of all epochs there are.
+        found: how many of them there were before.
+        written_s: how long the last checkpoint was written, which no epoch waited for.
+        watch: of the training.
+        tensorboard: of the run, still writing.
+    """
+
+    experiment: Experiment
+    home: Home
+    history: list[Metrics]
+    found: int
+    written_s: float
+    watch: Stopwatch
+    tensorboard: TensorBoard
+
+    def finish(self, again: str) -> int:
+        """Plot, send and say what there is; returns the exit status.
+
+        Args:
+            again: the command that goes on where this training was stopped.
+
+        Returns:
+            130 where Ctrl-C ended it before its last epoch.
+        """
+        self.tensorboard.close()
+        learning_curve(self.history, self.home.local / CURVE)
+        sent = send_results(self.home)
+        times = time_lines(self.watch, self.history[self.found :], self.written_s)
+        closing = closing_lines(self.home, self.experiment, self.history, again)
+        board = self.home.named(self.tensorboard.closing_lines())
+        print(*sent, *times, *closing, *board, sep="\n")
+        ended = len(self.history) >= end_of(self.experiment, self.history)
+        return 0 if ended else INTERRUPTED
 
 
 class WarmTraining:
@@ -96,31 +132,30 @@ class WarmTraining:
         self._resources = resources
         self._watch = watch
 
-    def train(self, experiment: Experiment, home: Home, again: str) -> int:
-        """Train to the asked epoch and write the run folder as it goes.
+    def train(self, experiment: Experiment, home: Home) -> Trained:
+        """Train to the asked epoch, or until Ctrl-C, and write the run folder as it goes.
 
         Args:
             experiment: resolved, on the rows that the workers hold.
             home: of the run, held; has its facts.
-            again: the command that goes on where this one was stopped.
-
-        Returns:
-            The exit status: 130 where Ctrl-C ended it before its last epoch.
 
         Raises:
             StalledError: nothing moved for `resources.stall_s`.
         """
         self._take(experiment, home)
-        with TensorBoard(home.local, print) as tensorboard:
+        watch, self._watch = self._watch, Stopwatch()  # the next has one of its own
+        with ExitStack() as on_error:
+            tensorboard = on_error.enter_context(TensorBoard(home.local, print))
+            # After an error its workers would first end their epoch.
+            on_error.push(self._abandon)
             tensorboard.show_samples("training", lambda: augmented_grid(self._dataset, experiment))
-            found, history, written_s = self._train(experiment, home, tensorboard)
-        learning_curve(history, home.local / CURVE)
-        sent = send_results(home)
-        times = time_lines(self._watch, history[found:], written_s)
-        self._watch = Stopwatch()  # of the next
-        closing = closing_lines(home, experiment, history, again)
-        print(*sent, *times, *closing, *home.named(tensorboard.closing_lines()), sep="\n")
-        return INTERRUPTED if len(history) < end_of(experiment, history) else 0
+            found, history, written_s = self._train(experiment, home, tensorboard, watch)
+            on_error.pop_all()
+        return Trained(experiment, home, history, found, written_s, watch, tensorboard)
+
+    def _abandon(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, KeyboardInterrupt | StalledError):
+            self._steady.abandon()
 
     def _take(self, experiment: Experiment, home: Home) -> None:
         from orchestrator.training.steady_run import Task
@@ -136,14 +171,14 @@ class WarmTraining:
         self._steady.take(task, known_epoch=0)
 
     def _train(
-        self, experiment: Experiment, home: Home, tensorboard: TensorBoard
+        self, experiment: Experiment, home: Home, tensorboard: TensorBoard, watch: Stopwatch
     ) -> tuple[int, list[Metrics], float]:
         """Epochs there were already, all epochs, and how long the last checkpoint was written."""
         from orchestrator.training.pulse import signs_of_life
 
         with _watched(signs_of_life, self._resources.stall_s, home) as stop:
             found = len(self._steady.begin()["history"])
-            self._watch.lap("start")
+            watch.lap("start")
             stop.gently()
             classes = self._dataset.classes
             history = train_epochs(self._steady, experiment, classes, home, tensorboard, stop)

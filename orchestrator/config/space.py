@@ -27,6 +27,8 @@ CONDITIONAL = ("grid", "tpe", "random", "nsga2")
 
 FIXED_IN_A_STUDY = ("data.", "resources.")
 """One study has one data set, held by warm workers, and one kind of slot."""
+NEVER_ALIKE = ("tpe", "random", "qmc")
+"""Kinds whose draws from a range without steps are never the same twice."""
 MIN_RANGES_OF_CMAES = 2
 STEP_ROUNDING = 1e-8
 """0.3 is three steps of 0.1 in YAML, but not in binary."""
@@ -238,11 +240,16 @@ class Space(Section):
     def draws_once(self, whole: Container[str]) -> bool:
         """Whether no draw can fall into the training of another: an axis has a value between any two.
 
+        Kinds that hand on values of earlier draws (nsga2), or draw the bounds themselves (gp, cmaes),
+        may come to the same values again.
+
         Args:
             whole: paths that take whole numbers.
         """
         # Trials that differ in patience are one training, wherever it ends them.
-        return "early_stop" not in self.axes and any(
+        if "early_stop" in self.axes or self.kind not in NEVER_ALIKE:
+            return False
+        return any(
             isinstance(axis, Range) and not axis.step and path not in self.when
             for path, axis in self.axes.items()
             if path not in whole

@@ -8,6 +8,7 @@ a reading that needed one would wait for ever.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypedDict
@@ -143,7 +144,10 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     context.use_datasource_v2 = NEWER_READER
     root = dataset.root
     raw = ray.data.read_parquet(
-        [root.path(name) for name in dataset.files], filesystem=root.filesystem
+        [root.path(name) for name in dataset.files],
+        filesystem=root.filesystem,
+        # Each block is a task wherever the rows go next: a process of its own on a head without CPUs.
+        override_num_blocks=max(len(dataset.files), -(-_image_bytes(dataset) // BLOCK_BYTES)),
     )
     stored = ["listed" if name == "row_id" else name for name in columns]
     return raw.select_columns(stored).map_batches(
@@ -152,6 +156,10 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
         batch_format="pyarrow",
         batch_size=None,
     )
+
+
+def _image_bytes(dataset: PreparedDataset) -> int:
+    return dataset.num_rows * math.prod(dataset.image_shape)
 
 
 class LaneShards(ray.train.DataConfig):

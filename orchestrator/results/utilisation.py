@@ -55,6 +55,10 @@ class Utilisation:
         trained_s = sum(slot.trained_s for slot in self._slots.values())
         return min(1.0, trained_s / whole_s) if whole_s > 0 else None
 
+    def num_slots(self) -> int:
+        """Slots that have trained."""
+        return len(self._slots)
+
     def gap_s(self) -> float | None:
         """Median seconds between two trainings of a slot; None where no slot had two."""
         return median(self._gaps_s) if self._gaps_s else None
@@ -63,7 +67,7 @@ class Utilisation:
         """For the ledger."""
         return {
             "record": KIND,
-            "slots": len(self._slots),
+            "slots": self.num_slots(),
             "share": self.share(),
             "trained_s": sum(slot.trained_s for slot in self._slots.values()),
             "gap_s": self.gap_s(),

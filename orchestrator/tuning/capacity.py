@@ -72,7 +72,9 @@ def plan_slots(
     limit = min(num_lineages, wanted.slots or num_lineages)
     fewest = wanted.min_workers or wanted.workers
     for workers in range(wanted.workers, fewest - 1, -1):
-        cpus = wanted.cpus_per_worker or _share_cpus(largest or nodes, workers, gpus, limit)
+        grows = _slots(largest, workers, 1, gpus) > _slots(nodes, workers, 1, gpus)
+        share_of = largest if grows else nodes
+        cpus = wanted.cpus_per_worker or _share_cpus(share_of, workers, gpus, limit)
         fit, most = (_slots(some, workers, cpus, gpus) for some in (nodes, largest))
         if fit or most:
             slots = max(1, min(fit, limit))
@@ -84,9 +86,10 @@ def plan_slots(
                 gpus,
                 wanted.min_workers,
                 missing=max(0, in_all - slots),
-                none_yet=not fit,
+                none_yet=not _slots(nodes, fewest, cpus, gpus),
             )
-    raise ConfigError(_refusal(largest or nodes, wanted, wanted.cpus_per_worker or 1, gpus))
+    has = "may come to have" if largest else "has"
+    raise ConfigError(_refusal(largest or nodes, has, wanted, wanted.cpus_per_worker or 1, gpus))
 
 
 def slots_that_fit(nodes: Sequence[Node], capacity: SlotCapacity) -> int:
@@ -122,7 +125,7 @@ def _gpus_per_worker(nodes: Sequence[Node], wanted: Resources) -> float:
     return 1.0 if any(node.gpus for node in nodes) else 0.0
 
 
-def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -> str:
+def _refusal(nodes: Sequence[Node], has: str, wanted: Resources, cpus: int, gpus: float) -> str:
     have = f"{sum(node.cpus for node in nodes)} CPUs and {sum(node.gpus for node in nodes)} GPUs"
     largest = f"the largest of {len(nodes)} node{'s' if len(nodes) != 1 else ''} has "
     largest += f"{max(node.cpus for node in nodes)} CPUs" if nodes else "none"
@@ -131,7 +134,7 @@ def _refusal(nodes: Sequence[Node], wanted: Resources, cpus: int, gpus: float) -
     return (
         f"resources: one trial must fit the cluster; got {name}={fewest} x "
         f"({cpus} CPUs + {gpus:g} GPUs) = {fewest * cpus} CPUs and "
-        f"{fewest * gpus:g} GPUs, but the cluster has {have} ({largest}). "
+        f"{fewest * gpus:g} GPUs, but the cluster {has} {have} ({largest}). "
         f"Lower resources.{name}, resources.cpus_per_worker or resources.gpus_per_worker, or "
         "start nodes first (those that an autoscaler may bring count where `ray up` made the "
         "cluster and this runs on its head)"

@@ -107,8 +107,8 @@ def _of_sampled(
     early: bool,
 ) -> Forecast:
     num_trials = space.num_trials()
-    # Its own end, or those of all that may yet share the training.
-    num_kept = max(1, len(state.milestones)) + sum(some > 0 for some in state.patience)
+    # Where trials that are yet to be proposed may end, and its own end if that is another.
+    num_kept = len({*state.milestones, longest}) + sum(some > 0 for some in state.patience)
     return Forecast(
         num_trials=num_trials,
         num_lineages=num_trials,

@@ -133,7 +133,7 @@ class Slot(tune.Trainable):
             "lineage": self._leg["lineage"],
             "epoch": self._leg["known_epoch"],  # Tune insists on its metric in every result
             "failed": reason,
-            "detail": detail,
+            "detail": "\n\n".join(filter(None, (detail, self._run.new_weights()))),
             "retry": retry,
             "done": True,
         }

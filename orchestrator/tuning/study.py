@@ -151,7 +151,7 @@ class Study:
             slot: the process that trained it.
             wanted_name: of the slot in the record, where no other process has it.
             notes: what the slot met as it began the training or went on with it.
-            weights: the table of the file that it began with; recorded once, however many do.
+            weights: the table of the file that it began with; recorded once a command, however many do.
         """
         epoch = metrics["epoch"]
         # A slot that took the place of a dead one begins with an epoch that is recorded already.

@@ -15,6 +15,7 @@ from trained_run import write_run
 import models
 from orchestrator import adapt, measured_remedies, warm_training
 from orchestrator.cluster import Cluster
+from orchestrator.config.command_line import INTERRUPTED
 from orchestrator.config.errors import ConfigError, DatasetError
 from orchestrator.config.validate import to_dict
 from orchestrator.inference.batch_run import Pace
@@ -24,6 +25,7 @@ from orchestrator.ingest.pixels import images_of
 from orchestrator.training.checkpoint import CheckpointState, save_weights
 from orchestrator.training.precision import choose_precision
 from orchestrator.training.snapshot import Snapshot
+from orchestrator.tuning.capacity import Node
 from orchestrator.tuning.lineages import lineage_key
 
 TRAINED = ("old_data", "more_data", "since", "classes", "balanced", "importance")
@@ -50,13 +52,14 @@ class PretendedTrainings:
     def __init__(self):
         self.experiments = {}
         self.together = []
+        self.status = 0
 
     @contextmanager
-    def warm(self, dataset, data, resources, home):
+    def warm(self, dataset, data, resources, capacity, home):
         self.together.append([])
         yield SimpleNamespace(train=partial(self.train, dataset, data))
 
-    def train(self, dataset, data, experiment, home, again):
+    def train(self, dataset, data, experiment, home):
         assert experiment.data == data
         self.together[-1].append(home.local.name)
         self.experiments[home.local.name] = (experiment, dataset)
@@ -76,12 +79,13 @@ class PretendedTrainings:
         )
         snapshot = Snapshot(network.state_dict(), {}, {})
         save_weights(home.local / "checkpoints" / "last", snapshot, state)
-        return 0
+        return SimpleNamespace(finish=lambda again: self.status)
 
 
 @pytest.fixture
 def trainings(monkeypatch):
     monkeypatch.setattr(adapt, "connect", no_cluster)
+    monkeypatch.setattr(adapt, "nodes", lambda: (Node(2, 0),))
     monkeypatch.setattr(measured_remedies, "predict", plain_loop)
     monkeypatch.setattr(measured_remedies, "ready_pool", lambda *_: None)
     pretended = PretendedTrainings()
@@ -137,6 +141,21 @@ def test_remedies_on_the_same_rows_are_trained_by_the_same_workers(words, traini
     groups = {frozenset(group) for group in trainings.together}
     assert {frozenset({"old_data", "importance"}), frozenset({"more_data", "balanced"})} <= groups
     assert sum(map(len, groups)) == len(trainings.together) + 2 == len(TRAINED)
+
+
+def test_ctrl_c_ends_it_with_the_training_at_work_and_begins_no_other(words, trainings, tmp_path):
+    trainings.status = INTERRUPTED
+    with pytest.raises(KeyboardInterrupt):
+        adapt.main([*words, f"out={tmp_path}"])
+    assert [len(group) for group in trainings.together] == [1]
+
+
+def test_what_does_not_fit_the_cluster_is_refused_before_anything_is_predicted(
+    words, trainings, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(measured_remedies, "predict", None)
+    with pytest.raises(ConfigError, match="resources: one trial must fit the cluster"):
+        adapt.main([*words, f"out={tmp_path}", "resources.gpus_per_worker=1"])
 
 
 def test_priors_estimated_anew_do_not_make_another_training(

@@ -128,8 +128,20 @@ def test_what_an_autoscaler_may_bring_is_planned_and_waited_for(
     assert planned.cpus_per_worker == 8, "as many as such a node has for each GPU"
 
 
+def test_what_an_autoscaler_may_bring_takes_no_cpu_from_what_is_up():
+    up = [Node(32, 0), Node(32, 0)]
+    for largest in ((), (Node(0, 0),), (Node(32, 0),)):
+        assert plan_slots(up, Resources(), 4, largest).cpus_per_worker == 16
+
+
+def test_a_slot_that_may_have_fewer_workers_waits_for_no_node_that_these_do_not_need():
+    wanted, largest = Resources(workers=4, min_workers=2), [Node(4, 0), *[Node(8, 1)] * 4]
+    assert not plan_slots([Node(8, 1), Node(8, 1)], wanted, 1, largest).none_yet
+    assert plan_slots([Node(8, 1)], wanted, 1, largest).none_yet
+
+
 def test_what_even_the_largest_cluster_has_no_room_for_is_refused_with_its_numbers():
-    with pytest.raises(ConfigError, match="the cluster has 36 CPUs and 4 GPUs"):
+    with pytest.raises(ConfigError, match="the cluster may come to have 36 CPUs and 4 GPUs"):
         plan_slots([Node(4, 0)], Resources(workers=5), 1, [Node(4, 0), *[Node(8, 1)] * 4])
 
 

@@ -129,7 +129,9 @@ def test_the_command_in_its_head_is_one_that_ablate_takes():
     config = parse(AblateConfig, words, command="", description="", examples=())
     assert (config.out, config.space) == ("/mnt/fer/runs", "paper")
     assert config.data.path.startswith("/mnt/fer/prepared/")
-    assert config.resources.slots == yaml.safe_load(text)["max_workers"]
+    assert config.resources.gpus_per_worker == 1
+    # A node takes minutes to come: neither is to end the study before.
+    assert 600 < config.resources.start_timeout_s < config.resources.stall_s
 
 
 def test_it_names_no_account_image_or_network_of_anybody(written):

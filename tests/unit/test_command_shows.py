@@ -87,8 +87,7 @@ def pretend(monkeypatch, tmp_path):
     """Commands that train nothing, on a machine of two cores, from `tmp_path`."""
     for command in (train, ablate):
         monkeypatch.setattr(command, "connect", no_cluster)
-    for module in (warm_training, ablate):
-        monkeypatch.setattr(module, "nodes", lambda: (Node(cpus=2, gpus=0),))
+        monkeypatch.setattr(command, "nodes", lambda: (Node(cpus=2, gpus=0),))
     ready = SimpleNamespace(
         ready_slots=lambda *_: (SimpleNamespace(storage=tmp_path / ".ray"), {}), RAY_FILES=".ray"
     )
@@ -148,6 +147,7 @@ def test_a_training_leaves_curves_samples_and_a_table_of_its_time(pretend, tmp_p
         "evaluate",
         "waiting",
     ]
+    assert "run         runs/a\n" in said
     assert "  0.2 s of writing checkpoints, while the next epoch was trained\n" in said
     assert "speed       20 images/s, 342 GFLOP/s" in said
     assert "tensorboard --logdir runs/a/tensorboard" in said

@@ -20,7 +20,7 @@ from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import validate
 from orchestrator.embedded import find_dataset
 from orchestrator.results.phase_table import Stopwatch
-from orchestrator.tuning.capacity import this_machine
+from orchestrator.tuning.capacity import SlotCapacity, this_machine
 from orchestrator.tuning.slot import leg_config
 
 SPACE = {
@@ -166,7 +166,6 @@ def test_a_run_gives_its_workers_its_address(runs, monkeypatch):
     from orchestrator import slots
     from orchestrator.training import steady_run
 
-    monkeypatch.setattr(warm_training, "nodes", lambda: [this_machine()])
     monkeypatch.setattr(warm_training, "_watched", lambda *_: nullcontext())
     monkeypatch.setattr(
         slots, "ready_slots", lambda *about: (SimpleNamespace(storage=about[4]), {})
@@ -176,7 +175,9 @@ def test_a_run_gives_its_workers_its_address(runs, monkeypatch):
         dataset = SimpleNamespace(fingerprint="f")
         with (
             pytest.raises(KeyboardInterrupt),
-            warm_training.warm_training(dataset, Data(), Resources(), home) as warm,
+            warm_training.warm_training(
+                dataset, Data(), Resources(), SlotCapacity(1, 1, 1, 0), home
+            ) as warm,
         ):
-            warm.train(Experiment(), home, "again")
+            warm.train(Experiment(), home)
     assert tasks[0].folder == f"{runs}/run/checkpoints"

@@ -32,7 +32,8 @@ def expected(name: str, dataset, known: int = 0, **given):
     resolver = Resolver(name, given, dataset.fingerprint)
     experiments = check_space(space, resolver, image_size=96, num_classes=6)
     lineages = [resolver.lineage(experiment) for experiment in experiments]
-    state = StudyState(() if space.draws_once(()) else space.epochs_choices(20))
+    ends = space.ends_of_points(20) if space.draws_once(()) else space.epochs_choices(20)
+    state = StudyState(ends)
     for lineage in set(lineages):
         for epoch in range(1, known + 1):
             state.add_epoch(lineage, epoch, {"val_macro_f1": 0.5})
@@ -97,10 +98,12 @@ def test_a_sampled_study_is_forecast_at_its_most(dataset):
     assert (found.num_trials, found.epochs, found.exact) == (24, 24 * 20, False)
 
 
-def test_where_no_two_draws_share_a_training_the_disk_holds_one_milestone_of_each(dataset):
+def test_where_no_two_draws_share_a_training_the_disk_holds_its_end_and_those_of_the_points(
+    dataset,
+):
     _, found = expected("search", dataset)
     weights = 4 * PARAMETERS
-    assert found.disk_bytes == 24 * (weights + KEPT_FOR_RESUME * 3 * weights)
+    assert found.disk_bytes == 24 * (3 * weights + KEPT_FOR_RESUME * 3 * weights)
 
 
 def test_the_disk_holds_weights_at_milestones_and_two_whole_resume_points(dataset):

@@ -124,6 +124,8 @@ def test_a_trial_that_must_fail_again_is_not_trained_again_by_the_same_study(fin
     slot.reset_config(
         leg_config(Leg("a", to_dict(Experiment()), 0, (), 3, ((3, 0),), (3,)), Path("s"), 0)
     )
+    slot._run._epoch = 1  # a file of weights was read
     result = slot.step()
+    assert result["detail"].endswith("\n\neach layer"), "it may be why"
     assert result["retry"] is not final
     assert ("study=NAME" in result["failed"]) is final

@@ -194,6 +194,14 @@ def test_draws_share_no_training_where_an_axis_has_a_value_between_any_two(axes,
     assert drawn.draws_once(whole) is once
 
 
+@pytest.mark.parametrize(
+    ("kind", "once"), [("random", True), ("qmc", True), ("gp", False), ("nsga2", False)]
+)
+def test_kinds_that_hand_values_on_may_draw_the_same_again(kind, once):
+    axes = {"optimizer.lr": {"low": 1e-5, "high": 1e-2}, "epochs": {"low": 5, "high": 20}}
+    assert space(kind=kind, trials=9, axes=axes).draws_once(()) is once
+
+
 def test_an_axis_that_is_not_always_drawn_leaves_draws_that_are_alike():
     axes = {"optimizer.name": ["sgd", "adam"], "optimizer.momentum": {"low": 0, "high": 0.9}}
     when = {"optimizer.momentum": {"optimizer.name": "sgd"}}

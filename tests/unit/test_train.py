@@ -16,7 +16,7 @@ from orchestrator.config.home import Home
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.stopping import stop_on_signals
 from orchestrator.tuning import stall_report
-from orchestrator.tuning.capacity import Node
+from orchestrator.tuning.capacity import SlotCapacity
 
 SCORES = [0.1, 0.5, 0.4, 0.5, 0.3, 0.6, 0.7]
 
@@ -211,15 +211,16 @@ def test_stall_s_holds_for_reading_the_data_and_for_training(tmp_path, monkeypat
 
     plan = SimpleNamespace(storage=tmp_path / ".ray")
     monkeypatch.setattr(warm_training, "_watched", watched)
-    monkeypatch.setattr(warm_training, "nodes", lambda: (Node(1, 0),))
     monkeypatch.setattr(warm_training, "TensorBoard", lambda *_: MagicMock())
     monkeypatch.setattr(slots, "ready_slots", lambda *_: (plan, {}))
     dataset, home = SimpleNamespace(fingerprint="f"), Home(tmp_path)
     with (
         pytest.raises(StalledError),
-        warm_training.warm_training(dataset, Data(), Resources(stall_s=77), home) as warm,
+        warm_training.warm_training(
+            dataset, Data(), Resources(stall_s=77), SlotCapacity(1, 1, 1, 0), home
+        ) as warm,
     ):
-        warm.train(experiment(), home, "again")
+        warm.train(experiment(), home)
     assert seen == [("free_amounts", 77), ("signs_of_life", 77)]
 
 
