@@ -195,9 +195,9 @@ def _take(folder: Path, names: set[str], sources: Sources) -> None:
         (FILE_NAME, _dataset, sources.datasets),
     )
     wanted = [(folder / name, read, into) for name, read, into in kinds if name in names]
-    if folder.name == STEPS:
+    if folder.name == STEPS:  # one of them is called like the results of `adapt`
         steps = sorted(name for name in names if name.endswith(".json"))
-        wanted += [(folder / name, _json, sources.steps) for name in steps]
+        wanted = [(folder / name, _json, sources.steps) for name in steps]
     for file, read, into in wanted:
         try:
             if file.stat().st_size > MAX_BYTES:

@@ -274,11 +274,14 @@ def test_commands_typed_beside_the_steps_are_listed_and_none_twice(tmp_path):
     commands = {
         "train": f"python -m orchestrator.train out={tmp_path} name=main-group",
         "evaluate": "python -m orchestrator.evaluate checkpoint=main-group",
+        "adapt": "python -m orchestrator.adapt checkpoint=main-group production=street",
     }
     for number, (name, command) in enumerate(commands.items()):
         record = {"step": name, "command": command, "started": f"2026-01-0{number + 1}"}
         (tmp_path / "steps" / f"{name}.json").write_text(json.dumps(record))
-    blocks = commands_section(find_sources([tmp_path]), Linker(tmp_path)).blocks
+    sources = find_sources([tmp_path])
+    assert sources.adaptations == [], "the record of the step `adapt` holds no adaptation"
+    blocks = commands_section(sources, Linker(tmp_path)).blocks
     of_steps, others = (block.lines for block in blocks if isinstance(block, Commands))
     assert of_steps == list(commands.values())
     by_hand, typed = others
