@@ -128,6 +128,11 @@ def _url_problems(model: str, url: str) -> list[str]:
             "model.weights: a URL must hold no password, it is saved with each run; got one for "
             f"{parts.hostname}. Fetch the file yourself and give its path"
         ]
+    if parts.query or parts.fragment:
+        return [
+            "model.weights: a URL must hold no query, which may be a key and would be saved with each "
+            f"run; got one for {parts.hostname}. Fetch the file yourself and give its path"
+        ]
     name = _file_name(url)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
         return [f"model.weights: a URL must end in a plain file name; got {name!a} in {url}"]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from datasets import EMOTIONS
 from orchestrator.clean_up import clean_up
-from orchestrator.cluster import Cluster, connect, is_private, nodes
+from orchestrator.cluster import Cluster, connect, is_private, nodes, refuse_lost_folder
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError, StorageError
@@ -88,6 +88,7 @@ def main(argv: Sequence[str]) -> int:
         description=f"{DESCRIPTION} Spaces here: {listed_spaces()}.",
         examples=EXAMPLES,
     )
+    refuse_lost_folder(config.out)
     space = with_num_seeds(load_space(config.space), config.seeds)
     config = _over_base(config, space)
     if is_private(config.address):  # before the data set is read, which can take a while

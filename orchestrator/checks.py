@@ -275,13 +275,18 @@ def check_node(node: NodeFacts) -> Check:
     return Check(name, "ok", found)
 
 
-def check_dashboard(url: str, problem: str) -> Check:
+def check_dashboard(url: str, problem: str, *, is_open: bool) -> Check:
     """Whether the dashboard of a joined cluster answers, which jobs and the Leaderboard need.
 
     Args:
         url: Where Ray says that it is; "" where the cluster has none.
         problem: Why it does not answer; "" where it does.
+        is_open: Whether it answers without a token.
     """
+    if url and is_open:
+        found = f"{url} answers without a token: who reaches it can run code on the cluster"
+        remedy = "Start the cluster's nodes with RAY_AUTH_MODE=token (README, On a cluster)"
+        return Check("dashboard", "FAIL", found, remedy)
     if not url:
         remedy = "Start the head of the cluster without --include-dashboard=false"
         return Check("dashboard", "warn", "this cluster has none", remedy)

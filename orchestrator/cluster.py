@@ -123,6 +123,20 @@ def is_private(address: str) -> bool:
     return not _resolve(address)
 
 
+def refuse_lost_folder(out: str) -> None:
+    """Refuse a folder inside Ray's copy of the code, in which a submitted job runs and is lost.
+
+    Raises:
+        ConfigError: this process is such a job, and `out` is a relative path.
+    """
+    is_job = JOB_MARK in os.environ
+    if is_job and "://" not in out and not Path(out).expanduser().is_absolute():
+        raise ConfigError(
+            f"out: must be a path that all nodes see, or s3://bucket/folder, in a submitted job; got "
+            f"{out!r}, which would lie in Ray's copy of the code. Type out=/shared/{Path(out).name}"
+        )
+
+
 def nodes() -> tuple[Node, ...]:
     """CPUs and GPUs of each living node of the cluster that this process is connected to."""
     import ray

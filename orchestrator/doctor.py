@@ -131,7 +131,11 @@ def _check_dashboard(cluster: Cluster) -> Check:
     if cluster.started:
         return checks.check_private_dashboard(node_facts.can_serve_dashboard())
     url = cluster.dashboard_url
-    return checks.check_dashboard(url, node_facts.dashboard_problem(url) if url else "")
+    return checks.check_dashboard(
+        url,
+        node_facts.dashboard_problem(url) if url else "",
+        is_open=bool(url) and node_facts.is_open(url),
+    )
 
 
 def _line(check: Check) -> str:

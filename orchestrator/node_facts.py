@@ -105,7 +105,16 @@ def can_serve_dashboard() -> bool:
 
 def dashboard_problem(url: str) -> str:
     """Why a Ray dashboard does not answer this process, asked with Ray's token; "" if it does."""
-    request = urllib.request.Request(url.rstrip("/") + VERSION_ROUTE, headers=_token_header())
+    return _problem(url, _token_header())
+
+
+def is_open(url: str) -> bool:
+    """Whether a Ray dashboard answers whoever asks, without a token."""
+    return not _problem(url, {})
+
+
+def _problem(url: str, headers: Mapping[str, str]) -> str:
+    request = urllib.request.Request(url.rstrip("/") + VERSION_ROUTE, headers=dict(headers))
     # A proxy of this desk's does not know the inside of a cluster.
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:

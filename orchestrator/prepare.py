@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from datasets._image_files import printable
-from orchestrator.cluster import connect
+from orchestrator.cluster import connect, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
@@ -54,6 +54,7 @@ Say = Callable[[str], None]
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(PrepareConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     if config.audit:
         return _end(open_dataset(config.out), None)
     plan = _plan(config)

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import models
 from orchestrator.checkpoint_choice import choose
+from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
@@ -77,6 +78,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse(
         ReproduceConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
     )
+    refuse_lost_folder(config.out)
     listed = steps(config)
     folder = Path(config.out).absolute() / STEPS
     if any(step.command in TRAINS and not _is_done(step, folder) for step in listed):

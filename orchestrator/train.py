@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from datasets import EMOTIONS
-from orchestrator.cluster import connect, is_private, nodes
+from orchestrator.cluster import connect, is_private, nodes, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import TrainConfig
 from orchestrator.config.errors import ConfigError
@@ -51,6 +51,7 @@ EXAMPLES = (
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(TrainConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     if is_private(config.address):  # before the data set is read, which can take a while
         plan_slots([this_machine()], config.resources, 1)
     experiment = with_absolute_paths(

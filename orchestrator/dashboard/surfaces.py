@@ -32,6 +32,8 @@ LOOK_EVERY_S: Final = 2.0
 """What is new is on Ray's pages within 5 s: this, the work of it, and the page's own reading."""
 REFRESH_EVERY_S: Final = 5.0
 """Where nothing is new: utilisation falls with time, and a job may not have been RUNNING yet."""
+MOST_FAILURES: Final = 3
+"""In a row, after which a surface is taken to be absent."""
 LOG_ROWS: Final = 200
 NO_BREAK_SPACE: Final = "\u00a0"
 JOB_CONFIG: Final = "RAY_JOB_CONFIG_JSON_ENV_VAR"
@@ -87,26 +89,29 @@ def status_message(view: StudyView) -> str:
 def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> None:
     """Show what is new soon, and the rest now and then: a look that finds nothing costs a `stat`."""
     study = WatchedStudy(folder, GrowingLedger(folder / LEDGER))
-    shown_s = -math.inf
+    shown_s, failures = -math.inf, dict.fromkeys(surfaces, 0)
     while True:
         is_last = ended.is_set()  # asked before the look: the last record is looked at too
         is_new = study.look()
         is_due = is_new or is_last or time.monotonic() - shown_s >= REFRESH_EVERY_S
         if is_due and study.view is not None and study.view.trials:
             shown_s = time.monotonic()
-            for surface in list(surfaces):
-                _show(surface, study, surfaces)
+            for surface in list(failures):
+                _show(surface, study, failures)
         if is_last or study.problem:
             return
         ended.wait(LOOK_EVERY_S)
 
 
-def _show(surface: Surface, study: WatchedStudy, surfaces: list[Surface]) -> None:
+def _show(surface: Surface, study: WatchedStudy, failures: dict[Surface, int]) -> None:
     assert study.view is not None
     try:
         surface(study.view, study.feed.slots)
+        failures[surface] = 0
     except Exception:  # noqa: BLE001 - Ray's own interfaces: their absence must be harmless
-        surfaces.remove(surface)
+        failures[surface] += 1
+        if failures[surface] == MOST_FAILURES:  # it is absent; once may be a moment's trouble
+            del failures[surface]
 
 
 class _Log:

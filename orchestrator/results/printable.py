@@ -7,6 +7,7 @@ as they are, they could move a terminal's cursor, break a table, or inject marku
 import math
 import re
 import unicodedata
+from pathlib import Path
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
@@ -33,6 +34,9 @@ def one_line(text: str, limit: int = 0) -> str:
 
 def without_home(text: str) -> str:
     """Text in which nobody's home folder is named."""
+    home = str(Path.home())  # it may lie anywhere
+    if len(home) > 1:
+        text = text.replace(f"{home}/", "~/")
     return _HOME.sub("~", text)
 
 

@@ -168,7 +168,10 @@ class StudyState:
         """Close a trial."""
         trial = self._open.pop(number, None)
         if trial is not None:
-            del self._open_of[trial.lineage][number]
+            of_lineage = self._open_of[trial.lineage]
+            del of_lineage[number]
+            if not of_lineage:
+                del self._open_of[trial.lineage]
             self._note_change(trial.lineage)
 
     def is_open(self, number: int) -> bool:
@@ -203,7 +206,7 @@ class StudyState:
 
     def open_lineages(self) -> set[str]:
         """Lineages that have open trials."""
-        return {trial.lineage for trial in self._open.values()}
+        return set(self._open_of)
 
     def answered(self) -> list[Trial]:
         """Open trials whose last epoch is known, in the order of their numbers."""
@@ -251,21 +254,17 @@ class StudyState:
         self._running.pop(lineage, None)
         self._note_change(lineage)
 
-    def num_waiting(self) -> int:
-        """Open trials that no running leg is sure to answer."""
-        return len(self._waiting())
+    def is_waited_for(self) -> bool:
+        """Whether there is an open trial that no running leg is sure to answer."""
+        return self.num_waiting_lineages() > 0 or any(
+            not leg.answers(trial)
+            for lineage, leg in self._running.items()
+            for trial in self.open_of(lineage)
+        )
 
     def num_waiting_lineages(self) -> int:
         """Trainings that nobody is at, and that open trials wait for."""
-        return len({trial.lineage for trial in self._waiting()} - self._running.keys())
-
-    def _waiting(self) -> list[Trial]:
-        legs = self._running
-        return [
-            trial
-            for trial in self._open.values()
-            if trial.lineage not in legs or not legs[trial.lineage].answers(trial)
-        ]
+        return len(self._open_of) - sum(lineage in self._open_of for lineage in self._running)
 
     def num_open(self) -> int:
         """Trials not ended."""

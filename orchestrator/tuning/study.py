@@ -120,7 +120,7 @@ class Study:
 
     def finished(self) -> bool:
         """Whether no further leg can come: all is proposed, and what is open is running."""
-        return self._exhausted and self._state.num_waiting() == 0
+        return self._exhausted and not self._state.is_waited_for()
 
     def num_waiting(self) -> int:
         """Trainings that further slots could take up now; of a sampled space, as far as known."""

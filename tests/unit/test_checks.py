@@ -241,10 +241,15 @@ def test_a_node_without_memory_for_a_slot_is_found():
 
 def test_the_dashboard_of_a_cluster_answers_or_there_is_a_remedy():
     url = "http://10.0.0.1:8265"
-    assert_ok(checks.check_dashboard(url, ""), f"{url} answers")
-    assert_warns(checks.check_dashboard("", ""), "has none", "--include-dashboard")
-    assert_warns(checks.check_dashboard(url, "does not answer (refused)"), "refused", "ssh -L")
-    closed = checks.check_dashboard(url, "answers 401 (Ray's token is needed)")
+    assert_ok(checks.check_dashboard(url, "", is_open=False), f"{url} answers")
+    assert_warns(checks.check_dashboard("", "", is_open=False), "has none", "--include-dashboard")
+    assert_warns(
+        checks.check_dashboard(url, "does not answer (refused)", is_open=False), "refused", "ssh -L"
+    )
+    assert_fails(
+        checks.check_dashboard(url, "", is_open=True), "can run code", "RAY_AUTH_MODE=token"
+    )
+    closed = checks.check_dashboard(url, "answers 401 (Ray's token is needed)", is_open=False)
     assert_warns(closed, "401", "RAY_AUTH_TOKEN")
 
 

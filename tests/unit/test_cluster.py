@@ -4,7 +4,8 @@ import socket
 
 import pytest
 
-from orchestrator.cluster import connect
+from orchestrator import ablate, prepare, reproduce, train
+from orchestrator.cluster import JOB_MARK, connect, refuse_lost_folder
 from orchestrator.config.errors import ConfigError
 
 
@@ -31,3 +32,14 @@ def test_a_port_where_nothing_listens_is_refused_at_once():
 def test_auto_follows_the_address_that_a_job_was_given(monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:8265")
     assert "got 'http://127.0.0.1:8265'" in refusal("auto")
+
+
+def test_a_submitted_job_does_not_write_into_rays_copy_of_the_code(monkeypatch):
+    for out in ("runs", "/shared/runs", "s3://bucket/runs"):
+        refuse_lost_folder(out)
+    monkeypatch.setenv(JOB_MARK, "{}")
+    for out in ("/shared/runs", "~/runs", "s3://bucket/runs"):
+        refuse_lost_folder(out)
+    for command in (ablate, train, prepare, reproduce):
+        with pytest.raises(ConfigError, match=r"out: must be a path that all nodes see.*got 'mine'"):
+            command.main(["out=mine"])

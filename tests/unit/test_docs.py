@@ -60,6 +60,7 @@ def test_every_line_that_submits_leaves_a_stopped_job_the_time_to_save():
 
 def test_no_job_is_submitted_before_the_dashboard_that_was_just_started_answers():
     lines = README.splitlines()
-    started = lines.index("    ray dashboard cluster.yaml &")
-    assert re.fullmatch(r" +until curl .*127\.0\.0\.1:8265; do sleep 1; done", lines[started + 1])
-    assert JOB.search(lines[started + 2])
+    (started,) = (n for n, line in enumerate(lines) if "ray dashboard cluster.yaml &" in line)
+    waits = r" +ray dashboard .* & until curl .*127\.0\.0\.1:8265; do sleep 1; done"
+    assert re.fullmatch(waits, lines[started])
+    assert JOB.search(lines[started + 1])

@@ -88,6 +88,7 @@ def lines(monkeypatch, cluster, nodes):
     monkeypatch.setattr(doctor, "connect", lambda *_, **__: nullcontext(cluster))
     monkeypatch.setattr(node_facts, "ask_nodes", lambda: nodes)
     monkeypatch.setattr(node_facts, "dashboard_problem", lambda url: "")
+    monkeypatch.setattr(node_facts, "is_open", lambda url: False)
     return {check.name: check for check in doctor._check_ray("10.0.0.1:6379")}
 
 

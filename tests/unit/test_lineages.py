@@ -185,13 +185,20 @@ def test_trials_are_answered_at_their_own_epoch_in_the_order_of_their_numbers():
 
 def test_trials_that_a_running_leg_will_answer_are_not_waiting():
     state = state_of(trial(0, "a", 2), trial(1, "b", 2))
-    assert state.num_waiting() == 2
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (2, True)
     state.next_leg()
-    assert state.num_waiting() == 1
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (1, True)
+    state.next_leg()
     state.add_trial(trial(2, "a", 1))
-    assert state.num_waiting() == 1
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (0, False)
     state.add_trial(trial(3, "a", 8))
-    assert state.num_waiting() == 2
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (0, True)
+    state.release("a")
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (1, True)
+    for number in (0, 2, 3):
+        state.end_trial(number)
+    assert (state.num_waiting_lineages(), state.is_waited_for()) == (0, False)
+    assert state.open_lineages() == {"b"}
 
 
 def scored(state: StudyState, *scores: float) -> StudyState:
@@ -223,18 +230,18 @@ def test_a_leg_says_what_it_is_for_and_the_scores_to_count_on_from():
 @pytest.mark.parametrize(
     ("later", "waits"),
     [
-        ((9, 2), 0),
-        ((4, 1), 0),
-        ((4, 3), 1),  # the leg may have lost its patience by then
-        ((4, 0), 1),
-        ((10, 1), 1),
+        ((9, 2), False),
+        ((4, 1), False),
+        ((4, 3), True),  # the leg may have lost its patience by then
+        ((4, 0), True),
+        ((10, 1), True),
     ],
 )
 def test_a_running_leg_answers_only_trials_that_ask_for_no_more_than_its_own(later, waits):
     state = state_of(trial(0, "a", 9, 2))
     state.next_leg()
     state.add_trial(trial(1, "a", *later))
-    assert state.num_waiting() == waits
+    assert state.is_waited_for() is waits
 
 
 def test_no_weights_are_kept_for_trials_that_a_cosine_lineage_cannot_have():
@@ -252,7 +259,7 @@ def test_legs_cover_what_open_trials_want_exactly_once(wanted):
         legs.append((leg.lineage, leg.known_epoch, leg.last_epoch))
     longest = {lineage: max(e for name, e in wanted if name == lineage) for lineage, _ in wanted}
     assert sorted(legs) == sorted((lineage, 0, last) for lineage, last in longest.items())
-    assert state.num_waiting() == 0
+    assert not state.is_waited_for()
 
 
 def test_weights_are_kept_where_a_trial_that_is_yet_to_be_proposed_may_lose_its_patience():

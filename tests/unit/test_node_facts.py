@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from orchestrator import machine, node_facts
-from orchestrator.node_facts import Surroundings, dashboard_problem
+from orchestrator.node_facts import Surroundings, dashboard_problem, is_open
 
 
 class Dashboard(http.server.BaseHTTPRequestHandler):
@@ -43,6 +43,14 @@ def test_another_token_and_none_are_said_to_be_what_is_wrong(dashboard, monkeypa
     monkeypatch.setenv("RAY_AUTH_TOKEN", "good")
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     assert "answers 401" in dashboard_problem(dashboard)
+
+
+def test_only_a_dashboard_that_answers_without_a_token_is_open(dashboard, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "good")  # is not sent
+    assert not is_open(dashboard)
+    assert not is_open("http://127.0.0.1:9")
+    monkeypatch.setattr(Dashboard, "do_GET", lambda asked: asked.send_error(200))
+    assert is_open(dashboard)
 
 
 def test_a_port_where_nothing_listens_does_not_answer():

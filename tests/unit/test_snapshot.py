@@ -134,6 +134,13 @@ def test_text_is_one_line_without_home_folders(text, seen):
     assert shown(text) == seen
 
 
+def test_the_home_folder_of_who_runs_it_is_not_named_wherever_it_lies(monkeypatch):
+    monkeypatch.setenv("HOME", "/mnt/homes/ada")
+    assert shown("lost /mnt/homes/ada/runs/x") == "lost ~/runs/x"
+    monkeypatch.setenv("HOME", "/")
+    assert shown("/mnt/x") == "/mnt/x"
+
+
 def test_numbers_are_short():
     assert to_json({"f1": 0.123456789, "big": 1e300, "whole": 2.0}) == (
         '{"f1":0.12346,"big":1e+300,"whole":2}'

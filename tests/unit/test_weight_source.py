@@ -48,6 +48,8 @@ def test_names_of_torchvision_and_timm_and_urls_are_accepted(weights, name):
         ("https://example.org/a b.pth", "must begin with https://"),
         ("https://example.org/\x1b.pth", r"got 'https://example.org/\x1b.pth'"),
         ("https://me:secret@example.org/a.pth", "must hold no password"),
+        ("https://example.org/a.pth?X-Amz-Signature=ab", "must hold no query, which may be a key"),
+        ("https://example.org/a.pth#key", "must hold no query"),
         ("https://example.org/", "must end in a plain file name; got ''"),
         ("https://example.org/a/..", "must end in a plain file name; got '..'"),
         ("https://example.org/%2Fetc%2Fx%00.pth", r"got 'x\x00.pth'"),

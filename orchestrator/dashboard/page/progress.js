@@ -36,6 +36,8 @@ function showPlan() {
   if (unknown > 0) parts.push(unknown + " to be proposed");
   if (whole) parts.push(done + " of " + (unknown > 0 ? "at least " : "") + whole + " epochs trained");
   var open = counts.running + counts.queued + Math.max(0, unknown) > 0;
+  if (open && !placed && head.num_slots > head.slots.length)
+    parts.push(head.slots.length + " of " + head.num_slots + " slots have trained");
   var since = nowS() - Date.parse(head.updated) / 1000;
   if (open && head.per_epoch_s !== null) {
     var left = head.epochs.left;
