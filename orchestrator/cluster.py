@@ -30,6 +30,9 @@ from orchestrator.tuning.capacity import Node
 ROOT = Path(__file__).resolve().parent.parent
 
 LOOPBACK = "127.0.0.1"
+ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+"""At 0 Ray takes the loopback address for the node's on every system, as it does on macOS and Windows: GCS,
+raylets, workers and exporters of metrics, which ask for no token, then listen there only."""
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
 MAX_SOCKET_BYTES = 107  # of a Unix socket's path
 CONNECT_TIMEOUT_S = 5.0
@@ -180,8 +183,12 @@ def _set_environment(*, private: bool) -> None:
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if "ray" not in sys.modules and (private or _has_token()):
+    if "ray" in sys.modules:
+        return
+    if private or _has_token():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if private:
+        os.environ.setdefault(ONE_MACHINE, "0")
 
 
 def _join(address: str, log_to_driver: bool) -> None:
@@ -220,8 +227,8 @@ def _start(
 ) -> None:
     """Starts a private Ray.
 
-    Its raylet and GCS listen on the machine's own address, behind the token: `ray.init` turns
-    `_node_ip_address="127.0.0.1"` back into that address (2.60, `resolve_ip_for_localhost`).
+    `ray.init` turns `_node_ip_address="127.0.0.1"` back into the machine's own address (2.60,
+    `resolve_ip_for_localhost`), so that `ONE_MACHINE` keeps it on loopback.
     """
     import ray
 

@@ -87,7 +87,7 @@ class Nodes:
     def kill(self, name: str) -> None:
         """As if its machine were switched off: every process of the node, at once."""
         process = self._processes.pop(name)
-        for pid in _family(process.pid):
+        for pid in family(process.pid):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         process.wait()
@@ -198,7 +198,7 @@ class Nodes:
             )
 
 
-def _family(pid: int) -> list[int]:
+def family(pid: int) -> list[int]:
     """A process and all that descend from it, the youngest first."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):

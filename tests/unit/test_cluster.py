@@ -41,5 +41,7 @@ def test_a_submitted_job_does_not_write_into_rays_copy_of_the_code(monkeypatch):
     for out in ("/shared/runs", "~/runs", "s3://bucket/runs"):
         refuse_lost_folder(out)
     for command in (ablate, train, prepare, reproduce):
-        with pytest.raises(ConfigError, match=r"out: must be a path that all nodes see.*got 'mine'"):
+        with pytest.raises(
+            ConfigError, match=r"out: must be a path that all nodes see.*got 'mine'"
+        ):
             command.main(["out=mine"])
