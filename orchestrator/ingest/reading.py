@@ -146,7 +146,7 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     raw = ray.data.read_parquet(
         [root.path(name) for name in dataset.files],
         filesystem=root.filesystem,
-        # Each block is a task wherever the rows go next: a process of its own on a head without CPUs.
+        # Left to itself the older reader makes dozens of a small set, each a task wherever rows go next.
         override_num_blocks=max(len(dataset.files), -(-_image_bytes(dataset) // BLOCK_BYTES)),
     )
     stored = ["listed" if name == "row_id" else name for name in columns]
@@ -182,6 +182,8 @@ class LaneShards(ray.train.DataConfig):
         """One iterator for each worker and data set."""
         if world_size > NUM_LANES:
             raise ValueError(f"resources.workers: must be at most {NUM_LANES}; got {world_size}")
+        if world_size == 1:  # it owns all rows: the blocks are taken as they lie, by no task
+            return [{name: dataset.iterator() for name, dataset in datasets.items()}]
         return [
             {
                 name: dataset.map_batches(
@@ -190,6 +192,7 @@ class LaneShards(ray.train.DataConfig):
                     batch_format="pyarrow",
                     batch_size=None,
                     num_cpus=0,
+                    concurrency=1,  # tasks of no CPU would all begin at once, each in a process
                 ).iterator()
                 for name, dataset in datasets.items()
             }
