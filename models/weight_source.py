@@ -36,6 +36,8 @@ VGGFACE_URL = "https://www.robots.ox.ac.uk/~albanie/models/pytorch-mcn/vgg_face_
 KERAS_SUFFIX = ".h5"
 SUFFIXES = (".safetensors", ".pt", ".pth", KERAS_SUFFIX)
 TIMM = "timm:"
+KEYS = r"sig(nature)?=|token|secret|passw|credential|accesskey|api_?key|(^|&)key="
+"""In the query of a URL: it lets in whoever has it (signed URLs of object stores, tokens)."""
 
 
 def weight_problems(model: str, width: float, weights: str, sha256: str) -> list[str]:
@@ -128,10 +130,10 @@ def _url_problems(model: str, url: str) -> list[str]:
             "model.weights: a URL must hold no password, it is saved with each run; got one for "
             f"{parts.hostname}. Fetch the file yourself and give its path"
         ]
-    if parts.query or parts.fragment:
+    if re.search(KEYS, parts.query, re.IGNORECASE) or parts.fragment:
         return [
-            "model.weights: a URL must hold no query, which may be a key and would be saved with each "
-            f"run; got one for {parts.hostname}. Fetch the file yourself and give its path"
+            "model.weights: a URL must hold no key, it is saved with each run; got what looks like one "
+            f"for {parts.hostname}. Fetch the file yourself and give its path"
         ]
     name = _file_name(url)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
