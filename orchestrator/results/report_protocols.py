@@ -92,7 +92,11 @@ def gap_section(sources: Sources, link: Linker) -> Section:
             gap.split,
             link.scored(gap.honest.value, gap.honest.interval, gap.honest.file),
             link.scored(gap.flattering.value, gap.flattering.interval, gap.flattering.file),
-            Cell(_signed_with(gap.value, gap.interval), "bad" if gap.value > 0 else ""),
+            link.cell(
+                _signed_with(gap.value, gap.interval),
+                gap.flattering.file,
+                "bad" if gap.value > 0 else "",
+            ),
         ]
         for gap in gaps
     ]
@@ -215,8 +219,8 @@ def _effects_table(study: StudySource, effects: Sequence[Effect], link: Linker) 
         [
             f"{names.get(effect.factor, effect.factor)} = {value_text(effect.level)}",
             link.share(effect.mean, study.file),
-            f"{effect.num_pairs}",
-            _change(effect),
+            link.cell(f"{effect.num_pairs}", study.file),
+            _change(effect, study.file, link),
         ]
         for effect in effects
     ]
@@ -224,13 +228,13 @@ def _effects_table(study: StudySource, effects: Sequence[Effect], link: Linker) 
     return Table(caption, ["factor and level", "mean macro-F1", "trials", "change"], rows)
 
 
-def _change(effect: Effect) -> Cell:
+def _change(effect: Effect, file: Path, link: Linker) -> Cell:
     if effect.change is None:
         return Cell("first level", "soft")
     mark = ""
     if effect.interval and (effect.interval[0] > 0 or effect.interval[1] < 0):
         mark = "good" if effect.change > 0 else "bad"
-    return Cell(_signed_with(effect.change, effect.interval), mark)
+    return link.cell(_signed_with(effect.change, effect.interval), file, mark)
 
 
 def _data_words(view: StudyView) -> str:

@@ -25,7 +25,7 @@ from orchestrator.results.report_blocks import (
 from orchestrator.results.report_cells import Linker
 from orchestrator.results.report_html import report_html
 from orchestrator.results.report_markdown import report_markdown
-from orchestrator.results.report_protocols import find_gaps
+from orchestrator.results.report_protocols import effects_section, find_gaps, gap_section
 from orchestrator.results.report_record import banner, commands_section
 from orchestrator.results.report_sources import find_sources
 from orchestrator.results.report_tables import production_section
@@ -231,6 +231,25 @@ def test_the_page_says_on_top_that_the_data_are_not_aff_wild2(told):
     _, page, markdown = told
     assert "not the paper's" in page.text.split("In short")[0]
     assert "not the paper's" in markdown.split("## In short")[0]
+
+
+def test_gaps_and_effects_lead_to_the_files_they_are_from(whole):
+    crossed = [(optimizer, lr, 10) for optimizer in ("sgd", "adam") for lr in (0.01, 0.001)]
+    ledger(whole, "factorial", (0.5, 0.6, 0.7, 0.75), rows=crossed)
+    sources, link = find_sources([whole]), Linker(whole / "report")
+    for section, least in ((gap_section(sources, link), 3), (effects_section(sources, link), 3)):
+        cells = [
+            cell
+            for block in section.blocks
+            if isinstance(block, Table)
+            for row in block.rows
+            for cell in row[1:]
+            if re.match(r"[+-]?\d", cell.text if isinstance(cell, Cell) else cell)
+        ]
+        assert len(cells) >= least, section.title
+        for cell in cells:
+            assert isinstance(cell, Cell), cell
+            assert (whole / "report" / unquote(cell.link)).resolve().is_file(), cell
 
 
 def test_data_that_are_aff_wild2_need_no_such_words(whole):
