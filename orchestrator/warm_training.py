@@ -126,11 +126,11 @@ class WarmTraining:
     def __init__(
         self, steady: SteadyRun, dataset: PreparedDataset, resources: Resources, watch: Stopwatch
     ) -> None:
-        """Start nothing yet; `watch` has timed what was done for all of them."""
+        """Start nothing yet; `watch` has timed what was done for all, and goes to the first."""
         self._steady = steady
         self._dataset = dataset
         self._resources = resources
-        self._watch = watch
+        self._watch: Stopwatch | None = watch
 
     def train(self, experiment: Experiment, home: Home) -> Trained:
         """Train to the asked epoch, or until Ctrl-C, and write the run folder as it goes.
@@ -143,7 +143,7 @@ class WarmTraining:
             StalledError: nothing moved for `resources.stall_s`.
         """
         self._take(experiment, home)
-        watch, self._watch = self._watch, Stopwatch()  # the next has one of its own
+        watch, self._watch = self._watch or Stopwatch(), None
         with ExitStack() as on_error:
             tensorboard = on_error.enter_context(TensorBoard(home.local, print))
             # After an error its workers would first end their epoch.
