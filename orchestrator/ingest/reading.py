@@ -28,7 +28,7 @@ BLOCK_BYTES = 16 * 2**20
 """Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
 NEWER_READER = False
 """Of Ray Data's two for Parquet. The newer one starts 32 processes for the footers of each read, of
-however few files, and takes twice the time (`benchmarks/bench_reading.py`)."""
+however few files, and takes two to five times as long (`benchmarks/bench_reading.py`)."""
 
 
 class SplitSize(TypedDict):
