@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator.cluster import nodes
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.experiment import Experiment, Resources
+from orchestrator.config.home import Home
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.prepare import prepare
@@ -67,7 +68,7 @@ def warm_slot(
 
     wanted = Resources(workers=workers, cpus_per_worker=cpus, gpus_per_worker=1 if on_gpu else 0)
     capacity = plan_slots(nodes(), wanted, 1)
-    plan, datasets = ready_slots(dataset, experiment().data, capacity, wanted, folder)
+    plan, datasets = ready_slots(dataset, experiment().data, capacity, wanted, Home(folder))
     steady = SteadyRun(f"{folder.name}-{workers}x{cpus}", plan, datasets, restarts=0)
     try:
         yield steady

@@ -254,6 +254,23 @@ def check_storage(problem: str, folder: str) -> Check:
     return Check("storage", "ok", found)
 
 
+def check_store(problem: str, address: str) -> Check:
+    """Whether run folders can be kept in an object store."""
+    if problem:
+        remedy = "Give the environment credentials that may read, write, list and delete there"
+        return Check("storage", "FAIL", f"{address}: {problem}", remedy)
+    return Check("storage", "ok", f"{address} can be written, read and cleared")
+
+
+def check_storage_of_nodes(nodes: Sequence[NodeFacts], runs: str) -> Check:
+    """Whether the workers of every node would keep runs where the driver looks for them."""
+    wrong = [f"{n.address}: {n.seen.storage_problem}" for n in nodes if n.seen.storage_problem]
+    if wrong:
+        remedy = "Set out= to storage that all nodes share, a path or s3://bucket/runs"
+        return Check("storage of nodes", "FAIL", f"{_as_folder(runs)} on {_few(wrong)}", remedy)
+    return Check("storage of nodes", "ok", f"{_as_folder(runs)} is the same on all {len(nodes)}")
+
+
 def check_node(node: NodeFacts) -> Check:
     """What a node of a joined cluster has, and whether Ray counts the GPUs that are there."""
     name, listed = f"node {node.address}", node.seen.listed_gpus

@@ -11,6 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -21,11 +22,12 @@ from orchestrator.cluster import ROOT, Cluster, connect, is_private
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import DoctorConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.shared_folder import Mark, leave_mark
 from orchestrator.tuning.capacity import this_machine
 
 COMMAND = "python -m orchestrator.doctor"
 DESCRIPTION = "Checks this machine and Ray: versions, processors, storage, safety, our own code."
-EXAMPLES = (COMMAND, f"{COMMAND} --json address=local", f"{COMMAND} out=/shared/runs")
+EXAMPLES = (COMMAND, f"{COMMAND} --json address=local", f"{COMMAND} out=s3://bucket/runs")
 WORKERS = "Ray's workers"
 JSON = "--json"
 """The usual word for `format=json`; a field of that name would hide a method of pydantic's."""
@@ -37,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse(DoctorConfig, words, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
     is_private(config.address)  # refuses what is no address before anything is tried
     done = []
-    for check in examine(config.address, Path(config.out)):
+    for check in examine(config.address, config.out):
         done.append(check)
         if config.format == "text":
             print(_line(check), flush=True)
@@ -50,12 +52,12 @@ def main(argv: Sequence[str]) -> int:
     return 1 if failed else 0
 
 
-def examine(address: str, runs: Path) -> Iterator[Check]:
+def examine(address: str, runs: str) -> Iterator[Check]:
     """All checks, quick ones first.
 
     Args:
         address: Ray cluster whose workers are asked, as in `cluster.connect`.
-        runs: Folder that is to hold runs; need not exist yet.
+        runs: Path or address of the folder that is to hold runs; need not exist yet.
 
     Raises:
         ConfigError: No Ray cluster answers at the address.
@@ -64,8 +66,8 @@ def examine(address: str, runs: Path) -> Iterator[Check]:
     yield from _check_packages()
     yield checks.check_ours("this process", machine.our_folders())
     yield from _check_hardware()
-    yield from _check_folders(runs)
-    yield from _check_ray(address)
+    yield from _check_storage(runs)
+    yield from _check_ray(address, runs)
     yield checks.check_auth(machine.read_auth(mode))  # after a private Ray has made its token
 
 
@@ -88,17 +90,20 @@ def _check_hardware() -> Iterator[Check]:
     yield checks.check_shared_memory(machine.free_shared_memory_bytes(), memory)
 
 
-def _check_folders(runs: Path) -> Iterator[Check]:
-    yield checks.check_disk(machine.free_disk_bytes(runs), str(runs))
+def _check_storage(runs: str) -> Iterator[Check]:
     yield checks.check_spilling(machine.used_share_of_temporary_disk())
-    yield checks.check_storage(machine.storage_problem(runs), str(runs))
+    if "://" in runs:
+        yield checks.check_store(machine.store_problem(runs), runs)
+        return
+    yield checks.check_disk(machine.free_disk_bytes(Path(runs)), runs)
+    yield checks.check_storage(machine.storage_problem(Path(runs)), runs)
 
 
-def _check_ray(address: str) -> Iterator[Check]:
+def _check_ray(address: str, runs: str) -> Iterator[Check]:
     """Starts or joins Ray, and asks a worker of each node where it finds our code."""
     try:
         with connect(address, dashboard=False) as cluster:
-            yield from _check_nodes(cluster)
+            yield from _check_nodes(cluster, runs)
             yield _check_dashboard(cluster)
     except ConfigError:
         raise
@@ -107,12 +112,13 @@ def _check_ray(address: str) -> Iterator[Check]:
         yield Check("Ray", "FAIL", "did not start", remedy)
 
 
-def _check_nodes(cluster: Cluster) -> Iterator[Check]:
+def _check_nodes(cluster: Cluster, runs: str) -> Iterator[Check]:
     import ray
     from ray.exceptions import RayError
 
     try:
-        nodes = node_facts.ask_nodes()
+        with _marked(runs) as marked:
+            nodes = node_facts.ask_nodes(marked)
     except RayError as error:
         found = f"no answer: {' '.join(str(error).split())[-300:]}"
         remedy = "Type: unset PYTHONPATH, and try again"
@@ -125,6 +131,21 @@ def _check_nodes(cluster: Cluster) -> Iterator[Check]:
     yield next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
     if not cluster.started:  # a Ray of this machine has what the lines above say
         yield from map(checks.check_node, nodes)
+        yield checks.check_storage_of_nodes(nodes, runs)
+
+
+@contextmanager
+def _marked(runs: str) -> Iterator[Mark | str]:
+    """What a node looks for to know whether it can keep runs there, while it may look."""
+    folder = machine.existing(Path(runs))
+    if "://" in runs or not os.access(folder, os.W_OK):  # which a line above says
+        yield runs if "://" in runs else ""
+        return
+    mark = leave_mark(folder)
+    try:
+        yield mark
+    finally:
+        (mark.folder / mark.name).unlink(missing_ok=True)
 
 
 def _check_dashboard(cluster: Cluster) -> Check:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import importlib
 import os
+import secrets
 import shutil
 import subprocess
 import tempfile
@@ -179,7 +180,7 @@ def free_memory_bytes() -> int:
 
 def free_disk_bytes(folder: Path) -> int:
     """Free space where the folder is, or would be made."""
-    return shutil.disk_usage(_existing(folder)).free
+    return shutil.disk_usage(existing(folder)).free
 
 
 def used_share_of_temporary_disk() -> float:
@@ -242,10 +243,31 @@ def storage_problem(folder: Path, replace: Callable[[Path, Path], None] = os.rep
         replace: How a file takes the place of another; a parameter for tests.
     """
     try:
-        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=_existing(folder)) as trial:
+        with tempfile.TemporaryDirectory(prefix=".doctor-", dir=existing(folder)) as trial:
             return _torn(Path(trial), replace) or _unlockable(Path(trial))
     except OSError as error:
         return f"cannot be written ({error.strerror})"
+
+
+def store_problem(address: str) -> str:
+    """Why runs cannot be kept in an object store; "" where they can. Leaves nothing behind. WORKER.
+
+    Args:
+        address: Of a folder there, s3://bucket/folder.
+    """
+    from orchestrator.config.folder import folder  # pyarrow: only where it is needed
+
+    content = secrets.token_bytes(64)
+    try:
+        trial = folder(address) / f".doctor-{secrets.token_hex(8)}"
+        trial.put_bytes("object", content)
+        try:
+            found = trial.read("object")
+        finally:
+            trial.remove_all()
+    except OSError as error:
+        return f"cannot be written and read ({_one_line(error)})"
+    return "" if found == content else "gives back other bytes than were written"
 
 
 def _torn(folder: Path, replace: Callable[[Path, Path], None]) -> str:
@@ -285,7 +307,7 @@ def _unlockable(folder: Path) -> str:
     return ""
 
 
-def _existing(folder: Path) -> Path:
+def existing(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     absolute = folder.absolute()
     return next(path for path in (absolute, *absolute.parents) if path.is_dir())

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import machine
+from orchestrator.config.shared_folder import Mark
 from orchestrator.dashboard.access import process_gate
 
 WORKER_TIMEOUT_S = 180.0
@@ -30,11 +31,13 @@ class Surroundings:
         folders: Of each package of ours as the worker imports it; "" where it cannot.
         listed_gpus: "name, driver version" of each GPU that the node's driver lists.
         free_memory_bytes: Memory that can still be taken there.
+        storage_problem: Why runs cannot be kept where the driver would; "" where they can.
     """
 
     folders: Mapping[str, str]
     listed_gpus: tuple[str, ...]
     free_memory_bytes: int
+    storage_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,13 +59,32 @@ class NodeFacts:
     seen: Surroundings
 
 
-def look_around() -> Surroundings:
-    """What this process sees of its node. WORKER."""
-    return Surroundings(machine.our_folders(), machine.list_gpus(), machine.free_memory_bytes())
+def look_around(runs: Mark | str) -> Surroundings:
+    """What this process sees of its node. WORKER.
+
+    Args:
+        runs: The driver's mark in the folder of runs, or the address of one in an object store;
+            "" asks nothing of it.
+    """
+    return Surroundings(
+        machine.our_folders(),
+        machine.list_gpus(),
+        machine.free_memory_bytes(),
+        _storage_problem(runs),
+    )
 
 
-def ask_nodes() -> tuple[NodeFacts, ...]:
+def _storage_problem(runs: Mark | str) -> str:
+    if not isinstance(runs, Mark):
+        return machine.store_problem(runs) if runs else ""
+    return "" if runs.is_seen() else "what the driver has written there is not there"
+
+
+def ask_nodes(runs: Mark | str) -> tuple[NodeFacts, ...]:
     """Each living node of the cluster that is connected, as a worker there sees it.
+
+    Args:
+        runs: As in `look_around`.
 
     Raises:
         ray.exceptions.RayError: A worker could not import us, or did not answer in time.
@@ -76,7 +98,7 @@ def ask_nodes() -> tuple[NodeFacts, ...]:
     answers = [
         task.options(
             scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        ).remote()
+        ).remote(runs)
         for node in nodes
     ]
     seen = ray.get(answers, timeout=WORKER_TIMEOUT_S)

@@ -6,11 +6,11 @@ libraries, which takes seconds: import it when the plan has been said.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from ray.data import Dataset
 
 from orchestrator.config.experiment import Data, Resources
+from orchestrator.config.home import Home
+from orchestrator.config.shared_folder import leave_mark
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.reading import read_training_data
 from orchestrator.quiet import quiet_libraries
@@ -26,7 +26,7 @@ def ready_slots(
     data: Data,
     capacity: SlotCapacity,
     resources: Resources,
-    folder: Path,
+    home: Home,
 ) -> tuple[SlotPlan, dict[str, Dataset]]:
     """Read the data once for all slots, and say what each slot is.
 
@@ -35,8 +35,9 @@ def ready_slots(
         data: which rows of it.
         capacity: what each worker gets.
         resources: limits that the user gave.
-        folder: of the run or study, seen from every node. Of one that an object store keeps it
-            is the driver's own: no checkpoint of ours goes through Ray, so no other node asks for it.
+        home: of the run or study. Where it is a path, each worker makes sure that it sees that
+            folder. Of one that an object store keeps, Ray's files lie in the driver's own folder: no
+            checkpoint of ours goes through Ray, so no other node asks for them.
     """
     quiet_libraries()
     read = read_training_data(
@@ -60,7 +61,8 @@ def ready_slots(
         sizes=read.sizes,
         device_budget_gib=resources.device_budget_gib,
         start_timeout_s=resources.start_timeout_s,
-        storage=folder / RAY_FILES,
+        storage=home.local / RAY_FILES,
+        mark=None if home.store else leave_mark(home.local, RAY_FILES),
         min_workers=capacity.min_workers,
     )
     return plan, read.datasets

@@ -247,7 +247,7 @@ def _train(job: StudyJob, study: Study, capacity: SlotCapacity, ray_logs: str) -
     with stop_on_signals(at_once=True) as stop:
         with watching(free_amounts, report, stop.abort, stall_s=resources.stall_s):
             plan, datasets = ready_slots(
-                job.dataset, job.config.data, capacity, resources, job.folder
+                job.dataset, job.config.data, capacity, resources, job.home
             )
         watch.lap("ingest")
         stop.gently()

@@ -66,7 +66,7 @@ def warm_training(
 
     watch = Stopwatch()
     with _watched(free_amounts, resources.stall_s, home):
-        plan, datasets = ready_slots(dataset, data, capacity, resources, home.local)
+        plan, datasets = ready_slots(dataset, data, capacity, resources, home)
     watch.lap("ingest")
     if capacity.none_yet:
         print("waiting     for a node: none that is up has room for the workers", flush=True)

@@ -227,7 +227,10 @@ class DoctorConfig(Section):
         Field(description="text = lines to read, json = one JSON object; --json means the latter"),
     ] = "text"
     out: Annotated[
-        LocalPath,
-        Field(description="folder that is to hold runs: its disk and storage are checked"),
+        StoragePath,
+        Field(
+            description="folder that is to hold runs, a path or s3://bucket/folder: whether they "
+            "can be kept there, by every node of a cluster"
+        ),
     ] = "runs"
     address: Address = "auto"

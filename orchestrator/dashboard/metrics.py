@@ -124,7 +124,9 @@ def slot_values(view: StudyView, slots: Slots, now_s: float) -> dict[str, dict[s
     return {
         name: {
             **_of_epoch(_last_point(view, slot)),
-            "fer_slot_utilisation": _busy_share(slot, slot.until_s if is_over else now_s),
+            "fer_slot_utilisation": slot.busy_share(
+                slot.until_s if is_over else now_s, at_work=_is_open(view, slot)
+            ),
         }
         for name, slot in slots.items()
     }
@@ -135,12 +137,6 @@ def _of_epoch(point: EpochPoint | None) -> dict[str, float]:
     names["images_per_s"] = "fer_slot_images_per_s"
     metrics = point.metrics if point else {}
     return {ours: metrics[theirs] for theirs, ours in names.items() if theirs in metrics}
-
-
-def _busy_share(slot: SlotState, until_s: float) -> float:
-    """In [0, 1]; an epoch counts when it has ended."""
-    whole_s = max(until_s, slot.until_s) - slot.since_s
-    return min(1.0, slot.seconds / whole_s) if whole_s > 0 else 0.0
 
 
 def _last_point(view: StudyView, slot: SlotState) -> EpochPoint | None:

@@ -6,7 +6,7 @@ A process of its own, started by `tab.py`, so that nothing here can hold up a st
 dashboard. It never waits: every answer is made from what `Watcher` has in memory. It ends when
 its parent does. If it ends earlier, the dashboard goes on without the tab. Imports no ray.
 
-On a head node that is to have the tab for every job:
+On a head node that is to have the tab for every job, as a parent and its server:
 
     python -m orchestrator.dashboard.server /shared/runs 8124 &
     ray start --head --proxy-server-url http://127.0.0.1:8124
@@ -18,6 +18,7 @@ import importlib.util
 import json
 import os
 import secrets
+import signal
 import socket
 import sys
 import threading
@@ -31,16 +32,21 @@ from aiohttp import web
 
 from orchestrator.dashboard import page
 from orchestrator.dashboard.access import COOKIE, COOKIE_MAX_AGE_S, Gate, process_gate
+from orchestrator.dashboard.server_process import LOOPBACK, ServerProcess
 from orchestrator.dashboard.snapshot import to_json
 from orchestrator.dashboard.watcher import Watcher
 
-LOOPBACK: Final = "127.0.0.1"
 FOR_EVER: Final = "private, max-age=31536000, immutable"
 NEVER: Final = "no-store"
 NICE: Final = 5
 """Training goes first where both want the same core."""
+COMMAND: Final = "python -m orchestrator.dashboard.server"
 API: Final = "/api/leaderboard"
 TICKET: Final = "ticket"
+GONE: Final = (
+    "the server has died twice, or does not answer. The dashboard goes on without the Leaderboard "
+    "tab, and this process keeps the port; for the tab, end it and type the same command again"
+)
 _INDEX: Final = Path("dashboard", "client", "build", "index.html")
 _MAX_NAME: Final = 255
 _ON_TO_THE_PAGE: Final = (
@@ -151,18 +157,35 @@ def serve(listening: socket.socket, folder: Path, index: str, gate: Gate) -> Non
 
 
 def main(argv: Sequence[str]) -> None:
-    """Serve for `tab.py`, which says over a pipe what; or for a head node: FOLDER PORT."""
-    os.nice(NICE)
-    index = ray_index()
+    """Serve for a `ServerProcess`, which says over a pipe what; or be one: FOLDER PORT."""
     if argv:
-        folder, port = argv
-        listening = socket.create_server((LOOPBACK, int(port)))
-        serve(listening, Path(folder), index, process_gate(frozenset()))
+        keep_up(argv)
         return
+    os.nice(NICE)
     orders = json.loads(sys.stdin.readline())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     listening = socket.socket(fileno=int(orders["socket"]))
-    serve(listening, Path(orders["folder"]), index, process_gate(frozenset(orders["tickets"])))
+    gate = process_gate(frozenset(orders["tickets"]))
+    serve(listening, Path(orders["folder"]), ray_index(), gate)
+
+
+def keep_up(argv: Sequence[str]) -> None:
+    """Keep a server up on a head node until this process is ended, and its port in any case."""
+    if len(argv) != 2 or not 0 < _number(argv[1]) < 2**16:
+        sys.exit(f"{COMMAND}: must be given a folder and a port, 1 to 65535; got {' '.join(argv)}")
+    folder, port = Path(argv[0]), _number(argv[1])
+    try:
+        server = ServerProcess(folder, port=port)
+    except OSError as error:
+        sys.exit(f"port: must be free on {LOOPBACK}, got {port}: {error.strerror}. Take another")
+    for number in (signal.SIGTERM, signal.SIGINT):  # as the first process of a container, too
+        signal.signal(number, lambda *_: sys.exit(0))
+    try:
+        server.wait()
+        sys.stderr.write(f"{COMMAND}: {GONE}\n")
+        threading.Event().wait()
+    finally:
+        server.end()
 
 
 def ray_index() -> str:

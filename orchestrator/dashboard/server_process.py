@@ -1,9 +1,12 @@
-"""The process of the server behind the Leaderboard tab, as its parent sees it. DRIVER.
+"""The process of the server behind the Leaderboard tab, as its parent sees it.
+
+DRIVER; or the process of a head node that has the tab for every job (`server.py`).
 
 The dashboard sends every request, with the user's token, to the port that it was told at its
 start. So that nobody else can take that port when the server dies, this process keeps it: a
 second socket, bound and never listening. Connections are refused at once then, which the
-dashboard takes for "answer yourself". A server that dies is replaced once.
+dashboard takes for "answer yourself". A server that dies is replaced, but not one that soon dies
+again.
 
 One that hangs is worse: the system goes on accepting connections for it, and the dashboard waits
 30 s on each. So this process asks it for something every few seconds, over loopback, and kills a
@@ -12,6 +15,7 @@ server that has been silent for too long; what follows is what follows a death.
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -27,6 +31,8 @@ LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
 REPLACEMENTS: Final = 1
 """One that dies again has a reason to."""
+LONG_LIFE_S: Final = 3600.0
+"""Of a server whose death is not held against its replacement: those of a head node serve for weeks."""
 END_TIMEOUT_S: Final = 5.0
 LOOK_EVERY_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
@@ -39,19 +45,20 @@ SILENCE_LIMIT_S: Final = 10.0
 class ServerProcess:
     """Serves from its making until `end`."""
 
-    def __init__(self, folder: Path, tickets: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, tickets: tuple[str, ...] = (), port: int = 0) -> None:
         """Start the server.
 
         Args:
             folder: which holds study folders; need not exist yet.
             tickets: secrets of links that may be used once each; a replacement honours none,
                 as it cannot know which were used.
+            port: to listen on; 0 = one that is free.
 
         Raises:
-            OSError: there is no port, or no process can be started.
+            OSError: there is no port, it is taken, or no process can be started.
         """
         self._folder = folder.absolute()
-        self._kept = _bound(0)
+        self._kept = _free(port)
         self._port: int = self._kept.getsockname()[1]
         self._ended = threading.Event()
         self._changing = threading.Lock()
@@ -68,6 +75,10 @@ class ServerProcess:
         """What the dashboard is to ask first."""
         return f"http://{LOOPBACK}:{self._port}"
 
+    def wait(self) -> None:
+        """Return when the server is gone for good; its port is kept until `end`."""
+        self._watcher.join()
+
     def end(self) -> None:
         """End the server and give the port back."""
         with self._changing:
@@ -82,11 +93,16 @@ class ServerProcess:
         self._kept.close()
 
     def _watch(self) -> None:
-        for replacements_left in range(REPLACEMENTS, -1, -1):
+        replacements_left = REPLACEMENTS
+        while True:
+            started_s = time.monotonic()
             self._stay_until_gone()
+            if time.monotonic() - started_s > LONG_LIFE_S:
+                replacements_left = REPLACEMENTS
             with self._changing:
                 if self._ended.is_set() or not replacements_left:
                     return  # the dashboard goes on without the tab
+                replacements_left -= 1
                 try:
                     self._process = self._start(())
                 except OSError:
@@ -141,6 +157,27 @@ def _answers(port: int) -> bool:
         return False
     finally:
         asked.close()
+    return True
+
+
+def _free(port: int) -> socket.socket:
+    """A bound socket on a port where nobody listens, not even a server of the same user.
+
+    Raises:
+        OSError: the port is taken.
+    """
+    if port and _is_heard(port):
+        raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
+    return _bound(port)
+
+
+def _is_heard(port: int) -> bool:
+    try:
+        socket.create_connection((LOOPBACK, port), ANSWER_TIMEOUT_S).close()
+    except ConnectionRefusedError:
+        return False
+    except OSError:  # too busy to answer
+        return True
     return True
 
 

@@ -24,6 +24,7 @@ class SlotState:
         lineage, epoch: what it trained last.
         seconds: of its epochs, all together.
         since_s, until_s: when its first epoch began and its last one ended, seconds since 1970.
+        last_s: seconds of its last epoch, as many as the next will take.
     """
 
     lineage: str
@@ -31,6 +32,17 @@ class SlotState:
     seconds: float
     since_s: float
     until_s: float
+    last_s: float = 0.0
+
+    def busy_share(self, now_s: float, *, at_work: bool) -> float:
+        """Share of its time that it has trained, in [0, 1].
+
+        An epoch at work counts as trained, but for no longer than the one before it took: a slot
+        that hangs is not busy.
+        """
+        running_s = min(max(0.0, now_s - self.until_s), self.last_s) if at_work else 0.0
+        whole_s = max(now_s, self.until_s) - self.since_s
+        return min(1.0, (self.seconds + running_s) / whole_s) if whole_s > 0 else 0.0
 
 
 class SlotActivity:
@@ -64,7 +76,8 @@ class SlotActivity:
         self._num_epochs = 0
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
-        ended_s, seconds = time_of(record), epoch_seconds(record["metrics"])
+        ended_s, last_s = time_of(record), epoch_seconds(record["metrics"])
+        seconds = 0.0 if record.get("found") else last_s  # another command trained it
         self._epoch_ends_s = (self._epoch_ends_s[0] if self._num_epochs else ended_s, ended_s)
         self._num_epochs += 1
         name = one_line(str(record.get("slot", "")), _MAX_WORDS)
@@ -77,6 +90,7 @@ class SlotActivity:
             seconds=seconds + (before.seconds if before else 0.0),
             since_s=before.since_s if before else ended_s - seconds,
             until_s=ended_s,
+            last_s=last_s,
         )
 
 

@@ -216,6 +216,7 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
             "busy_s": slot.seconds,
             "since": round(slot.since_s),
             "until": round(slot.until_s),
+            "last_s": slot.last_s,
         }
         for name, slot in slots.slots.items()
     ]

@@ -75,15 +75,18 @@ class StudyScreen:
             self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
             if "weights" in record:
                 self._board.say(without_home(str(record["weights"])))
-            metrics = record["metrics"]
-            self._seconds = summed([self._seconds, metrics.get("seconds") or {}])
-            self._speeds.append({name: metrics[name] for name in SPEEDS if name in metrics})
+            if not record.get("found"):
+                self._add_times(record["metrics"])
         self._num_trials += record["record"] == "trial"
         self._unshown += 1
         if self._is_due():
             self._show_all()
         if record["record"] in ("epoch", "end") and not self._unshown:
             self._tensorboard.show(self._fold.view())
+
+    def _add_times(self, metrics: Mapping[str, Any]) -> None:
+        self._seconds = summed([self._seconds, metrics.get("seconds") or {}])
+        self._speeds.append({name: metrics[name] for name in SPEEDS if name in metrics})
 
     def view(self) -> StudyView:
         """The study as of now, shown whole."""

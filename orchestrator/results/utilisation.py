@@ -3,7 +3,8 @@
 A slot's steady state lasts from the beginning of its first epoch to the end of its last: starting
 processes and reading data come before it, and a slot for which no trial is left has ended. What is
 not training in between are the gaps: a new model is built, the end of a training is written down,
-the driver is busy, a dead slot is replaced.
+the driver is busy, a dead slot is replaced. An epoch that was found in a checkpoint took the time
+of an earlier command.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class Utilisation:
         if record.get("record") != "epoch":
             return
         ended_s = datetime.fromisoformat(str(record["time"])).timestamp()
-        trained_s = sum((record["metrics"].get("seconds") or {}).values())
+        seconds = record["metrics"].get("seconds") or {}
+        trained_s = 0.0 if record.get("found") else sum(seconds.values())
         name, lineage = str(record["slot"]), str(record["lineage"])
         slot = self._slots.get(name)
         if slot is None:

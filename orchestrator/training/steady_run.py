@@ -16,7 +16,7 @@ from typing import Any
 
 from ray.data import Dataset
 
-from orchestrator.config.errors import NoRoomError, SlotError
+from orchestrator.config.errors import NoRoomError, SlotError, StorageError
 from orchestrator.training.epochs import Metrics
 from orchestrator.training.mailbox import Answer
 from orchestrator.training.warm_run import (
@@ -79,6 +79,8 @@ class SteadyRun:
         self._begun: Answer | None = None
         self._found: deque[Metrics] = deque()
         self._trained = 0
+        self.was_found = False
+        """Whether the epoch that was handed out last was in a checkpoint already."""
         self._notes: list[str] = []
         self._weights = ""
 
@@ -163,6 +165,7 @@ class SteadyRun:
 
     def _epoch(self) -> Metrics:
         self._begin()
+        self.was_found = bool(self._found)
         if self._found:
             return self._found.popleft()
         self._grow()
@@ -202,6 +205,9 @@ class SteadyRun:
         self._run = run = WarmRun(name, self._plan, self._datasets, workers)
         try:
             run.wait_ready()
+        except StorageError:
+            self.stop()
+            raise
         except NoRoomError:
             self.stop()
             if workers <= fewest_workers(self._plan):

@@ -49,6 +49,7 @@ from orchestrator.config.errors import (
     StorageError,
     TrainingError,
 )
+from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
@@ -100,6 +101,7 @@ class SlotPlan:
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
         storage: folder for Ray Train's own files; see `slots.ready_slots`.
+        mark: what each worker must see of the folder of the run; None where an object store keeps it.
         min_workers: workers at least: a run starts with as many as fit then, and keeps that
             number; 0 = `workers`.
     """
@@ -114,6 +116,7 @@ class SlotPlan:
     device_budget_gib: float
     start_timeout_s: float
     storage: Path
+    mark: Mark | None = None
     min_workers: int = 0
 
 
@@ -143,6 +146,7 @@ class WarmRun:
 
         Raises:
             NoRoomError: they did not come in time.
+            StorageError: one of them sees another folder than the driver.
             SlotError: they died.
         """
         return self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
@@ -254,6 +258,7 @@ def _trainer(
     settings: WorkerSettings = {
         "slot": name,
         "mailbox": mailbox,
+        "mark": plan.mark,
         "image_shape": plan.image_shape,
         "num_classes": plan.num_classes,
         "dataset": dict(plan.dataset),
@@ -337,12 +342,15 @@ def _in_words(command: Command) -> str:
     return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
 
 
-def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str = "") -> SlotError:
+def slot_error(
+    failure: Exception | None, no_room: Callable[[], str], batch: str = ""
+) -> SlotError | StorageError:
     """What the end of a Train run means: whether a new one can be expected to fare better.
 
     At once it may where a process was lost. Some day it may where memory did not suffice, or where
     device, network or files failed it. It must fail again where the workers' own code raised while
     an experiment was at work; before, it is the slot that cannot start, whatever it is to train.
+    Storage that a worker does not see is its own error, as no other slot would fare better.
 
     Args:
         failure: of the run; None where it ended by itself.
@@ -354,6 +362,8 @@ def slot_error(failure: Exception | None, no_room: Callable[[], str], batch: str
     if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes):
         return NoRoomError(no_room(), detail=detail)
     for cause in causes:
+        if isinstance(cause, StorageError):
+            return cause
         if message := out_of_memory(cause, batch):
             return SlotError(message, retryable=False, detail=detail)
     if any(_is_loss(cause) for cause in causes):

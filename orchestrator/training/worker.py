@@ -39,6 +39,7 @@ from orchestrator.config.errors import (
     TrainingError,
 )
 from orchestrator.config.experiment import Experiment, Model
+from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
 from orchestrator.training.agreement import Finding, agree, failure
@@ -71,6 +72,7 @@ class WorkerSettings(TypedDict):
 
     slot: str
     mailbox: ray.actor.ActorHandle
+    mark: Mark | None
     image_shape: tuple[int, int, int]
     num_classes: int
     dataset: dict[str, Any]
@@ -113,6 +115,8 @@ def obey(settings: WorkerSettings) -> None:
     mailbox = settings["mailbox"]
     if not ray.get(mailbox.join.remote(rank())):
         raise SlotError(f"slot: worker {rank()} must start once; Ray Train started it again")
+    if settings["mark"] is not None:
+        settings["mark"].look_for()
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()

@@ -57,8 +57,9 @@ def leg_config(leg: Leg, study_folder: Folder | Path, number: int) -> Config:
 class Slot(tune.Trainable):
     """Trains the leg it is configured with, an epoch a step.
 
-    A result has `lineage`, `epoch`, `metrics` and `notes` (JSON), `weights` (the table of a file that was
-    read, or ""), `slot`, `name` and `done`; or else `failed` with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
+    A result has `lineage`, `epoch`, `metrics` and `notes` (JSON), `found` (whether the epoch was in a
+    checkpoint already), `weights` (the table of a file that was read, or ""), `slot`, `name` and
+    `done`; or else `failed` with the reason, `detail`, and `retry`: whether running the study again may end otherwise; with
     `storage` if no other trial would fare better, as a disk is full; with `no_room` if the slot
     could not start, which is not the trial's fault.
     """
@@ -111,6 +112,7 @@ class Slot(tune.Trainable):
             "lineage": self._leg["lineage"],
             "epoch": metrics["epoch"],
             "metrics": json.dumps(metrics),
+            "found": self._run.was_found,
             "slot": f"{os.uname().nodename}:{os.getpid()}",
             "name": self._name,
             "notes": json.dumps(self._run.new_notes()),

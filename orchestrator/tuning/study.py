@@ -142,6 +142,8 @@ class Study:
         wanted_name: str = "slot-0",
         notes: Sequence[str] = (),
         weights: str = "",
+        *,
+        found: bool = False,
     ) -> None:
         """Note a finished epoch, then end the trials that it answers.
 
@@ -152,6 +154,7 @@ class Study:
             wanted_name: of the slot in the record, where no other process has it.
             notes: what the slot met as it began the training or went on with it.
             weights: the table of the file that it began with; recorded once a command, however many do.
+            found: whether a checkpoint had it: another command's time was spent on it.
         """
         epoch = metrics["epoch"]
         # A slot that took the place of a dead one begins with an epoch that is recorded already.
@@ -162,7 +165,8 @@ class Study:
         name = self._slot_name(slot, wanted_name)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
         record = {"record": "epoch", "lineage": lineage, "epoch": epoch, "metrics": figures}
-        self._write(record | {"slot": name} | self._said_once(lineage))
+        record |= {"slot": name, **({"found": True} if found else {})}
+        self._write(record | self._said_once(lineage))
         self._end_answered()
         self._end_if_stopped(lineage)
 

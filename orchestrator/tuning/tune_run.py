@@ -216,6 +216,7 @@ class Recorder(ray.tune.Stopper):
             wanted_name=result["name"],
             notes=json.loads(result["notes"]),
             weights=result["weights"],
+            found=result["found"],
         )
         return self._study.is_over(lineage) or self._asked_to_stop()
 

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.ray
 
 
 def test_workers_import_the_folders_that_the_driver_imports(local_ray):
-    (node,) = ask_nodes()
+    (node,) = ask_nodes("")
     assert node.seen.folders == our_folders()
     assert node.object_store_bytes > 0
     assert check_ours("Ray's workers", our_folders()).verdict == "ok"

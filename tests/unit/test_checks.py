@@ -1,5 +1,7 @@
 """Each check of the doctor with good and bad facts; every bad one names a remedy."""
 
+from dataclasses import replace
+
 import pytest
 
 from orchestrator import checks
@@ -221,6 +223,19 @@ def test_storage_fails_with_its_problem():
 def node(listed=(), gpus=0, free_gib=8.0):
     seen = Surroundings(HERE, tuple(listed), int(free_gib * GIB))
     return NodeFacts("10.0.0.2", 8, gpus, 2 * GIB, seen)
+
+
+def test_nodes_that_would_keep_runs_elsewhere_are_named():
+    good = node()
+    lost = replace(good, address="10.0.0.3", seen=replace(good.seen, storage_problem="not there"))
+    assert_ok(checks.check_storage_of_nodes([good], "/nfs/runs"), "/nfs/runs/ is the same on all 1")
+    check = checks.check_storage_of_nodes([good, lost], "/nfs/runs")
+    assert_fails(check, "/nfs/runs/ on 10.0.0.3: not there", "s3://bucket/runs")
+
+
+def test_an_object_store_that_takes_no_runs_fails():
+    assert_ok(checks.check_store("", "s3://b/runs"), "s3://b/runs can be written")
+    assert_fails(checks.check_store("no", "s3://b/runs"), "s3://b/runs: no", "credentials")
 
 
 def test_a_node_says_what_it_has():

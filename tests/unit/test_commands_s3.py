@@ -168,7 +168,7 @@ def test_a_run_gives_its_workers_its_address(runs, monkeypatch):
 
     monkeypatch.setattr(warm_training, "_watched", lambda *_: nullcontext())
     monkeypatch.setattr(
-        slots, "ready_slots", lambda *about: (SimpleNamespace(storage=about[4]), {})
+        slots, "ready_slots", lambda *about: (SimpleNamespace(storage=about[4].local), {})
     )
     monkeypatch.setattr(steady_run, "SteadyRun", Run)
     with open_home(str(runs)) as here, held(here / "run", "name", print) as home:

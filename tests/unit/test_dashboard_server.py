@@ -8,7 +8,7 @@ import urllib.request
 import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
-from orchestrator.dashboard import page, server
+from orchestrator.dashboard import page
 from orchestrator.dashboard.access import COOKIE, Gate
 from orchestrator.dashboard.server import Pages
 from orchestrator.dashboard.tab import Tab, page_line, serving
@@ -148,18 +148,6 @@ def test_the_server_lives_as_long_as_its_context(tmp_path, monkeypatch):
         assert get(f"{tab.server_url}/api/leaderboard/studies") == (200, {"studies": []})
     with pytest.raises(urllib.error.URLError):
         get(f"{tab.server_url}/api/leaderboard/studies")
-
-
-def test_a_head_node_names_folder_and_port_itself(tmp_path, monkeypatch):
-    served = []
-    monkeypatch.setattr(server.os, "nice", lambda by: None)
-    monkeypatch.setattr(server, "serve", lambda *what: served.append(what))
-    server.main([str(tmp_path), "0"])
-    ((listening, folder, index, _),) = served
-    with listening:
-        assert listening.getsockname()[0] == "127.0.0.1"
-    assert folder == tmp_path
-    assert "</head>" in index
 
 
 def test_where_no_server_is_wanted_there_is_no_link(tmp_path):

@@ -3,7 +3,6 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,8 @@ from orchestrator import doctor, machine, node_facts
 from orchestrator.checks import GIB, Check
 from orchestrator.cluster import Cluster
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.folder import folder
+from orchestrator.config.object_store import Store
 from orchestrator.node_facts import NodeFacts, Surroundings
 
 FINE = Check("memory", "ok", "14.0 GiB free")
@@ -74,10 +75,32 @@ def test_the_folder_that_is_checked_is_the_one_that_is_named(tmp_path, monkeypat
     monkeypatch.setattr(doctor, "examine", lambda address, runs: iter(asked.append(runs) or ()))
     assert doctor.main([f"out={tmp_path}"]) == 0
     assert doctor.main([]) == 0
-    assert asked == [tmp_path, Path("runs")]
-    disk, _, storage = doctor._check_folders(tmp_path)
+    assert asked == [str(tmp_path), "runs"]
+    _, disk, storage = doctor._check_storage(str(tmp_path))
     assert f"free at {tmp_path}/" in disk.found
     assert storage.found.startswith(f"{tmp_path}/ ")
+
+
+def test_an_object_store_is_written_read_and_left_as_it_was(s3_bucket):
+    runs = f"{s3_bucket}/runs"
+    _, storage = doctor._check_storage(runs)
+    assert (storage.verdict, storage.found) == (
+        "ok",
+        f"{runs} can be written, read and cleared",
+    )
+    assert Store(folder(runs)).files() == {}
+    _, missing = doctor._check_storage("s3://no-such-bucket/runs")
+    assert missing.verdict == "FAIL"
+    assert "credentials" in missing.remedy
+
+
+def test_nodes_look_for_a_mark_that_is_gone_when_they_have_looked(tmp_path):
+    with doctor._marked(str(tmp_path / "runs" / "later")) as mark:
+        assert mark.folder == tmp_path
+        assert mark.is_seen()
+    assert list(tmp_path.iterdir()) == []
+    with doctor._marked("s3://bucket/runs") as address:
+        assert address == "s3://bucket/runs"
 
 
 NODE = NodeFacts("10.0.0.2", 8, 0, GIB, Surroundings(machine.our_folders(), (), 8 * GIB))
@@ -86,10 +109,10 @@ NODE = NodeFacts("10.0.0.2", 8, 0, GIB, Surroundings(machine.our_folders(), (), 
 def lines(monkeypatch, cluster, nodes):
     """What is said of a Ray without starting one."""
     monkeypatch.setattr(doctor, "connect", lambda *_, **__: nullcontext(cluster))
-    monkeypatch.setattr(node_facts, "ask_nodes", lambda: nodes)
+    monkeypatch.setattr(node_facts, "ask_nodes", lambda runs: nodes)
     monkeypatch.setattr(node_facts, "dashboard_problem", lambda url: "")
     monkeypatch.setattr(node_facts, "is_open", lambda url: False)
-    return {check.name: check for check in doctor._check_ray("10.0.0.1:6379")}
+    return {check.name: check for check in doctor._check_ray("10.0.0.1:6379", "")}
 
 
 def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(monkeypatch):
@@ -100,6 +123,7 @@ def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(mon
         "code in Ray's workers",
         "node 10.0.0.2",
         "node 10.0.0.3",
+        "storage of nodes",
         "dashboard",
     ]
     assert "joined, nodes: 2, 16 CPUs, 0 GPUs" in said["Ray"].found

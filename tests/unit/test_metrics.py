@@ -68,9 +68,9 @@ def test_a_study_without_an_epoch_exports_no_score():
     assert values == {"fer_epochs_left": 0, "fer_images_per_s": 0}
 
 
-@pytest.mark.parametrize(("now_s", "share"), [(110.0, 0.8), (140.0, 0.2), (100.0, 0.8)])
+@pytest.mark.parametrize(("now_s", "share"), [(110.0, 0.8), (140.0, 0.3), (100.0, 0.8)])
 def test_utilisation_is_the_share_of_its_time_that_a_slot_trained(now_s, share):
-    slots = {"slot-0": SlotState("lineage1", 1, seconds=8.0, since_s=100.0, until_s=110.0)}
+    slots = {"slot-0": SlotState("lineage1", 1, 8.0, since_s=100.0, until_s=110.0, last_s=4.0)}
     values = slot_values(fold(mixed()), slots, now_s)["slot-0"]
     assert values["fer_slot_utilisation"] == pytest.approx(share)
 

@@ -2,10 +2,13 @@
 
 import http.server
 import threading
+from dataclasses import replace
 
 import pytest
 
 from orchestrator import machine, node_facts
+from orchestrator.config import shared_folder
+from orchestrator.config.shared_folder import leave_mark
 from orchestrator.node_facts import Surroundings, dashboard_problem, is_open
 
 
@@ -67,8 +70,20 @@ def test_a_dashboard_that_hangs_does_not_hold_up_the_doctor(monkeypatch):
 def test_a_worker_sees_its_own_node(monkeypatch):
     monkeypatch.setattr(machine, "list_gpus", lambda: ("NVIDIA H200, 575.1",))
     monkeypatch.setattr(machine, "free_memory_bytes", lambda: 7)
-    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7)
-    assert node_facts.look_around() == expected
+    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7, "")
+    assert node_facts.look_around("") == expected
+
+
+def test_a_worker_says_whether_it_keeps_runs_where_the_driver_does(
+    tmp_path, monkeypatch, s3_bucket
+):
+    monkeypatch.setattr(shared_folder, "REMEMBERED_S", 0.0)
+    mark = leave_mark(tmp_path)
+    assert node_facts.look_around(mark).storage_problem == ""
+    elsewhere = replace(mark, folder=tmp_path / "elsewhere")
+    assert "is not there" in node_facts.look_around(elsewhere).storage_problem
+    assert node_facts.look_around(f"{s3_bucket}/runs").storage_problem == ""
+    assert "cannot be written" in node_facts.look_around("s3://no-such/runs").storage_problem
 
 
 def test_what_ray_counts_of_a_node_and_what_was_seen_there_are_put_together():

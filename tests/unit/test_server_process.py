@@ -3,15 +3,19 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
 from itertools import chain, repeat
+from pathlib import Path
 
 import pytest
 
 from orchestrator.dashboard import server_process
-from orchestrator.dashboard.server_process import ServerProcess
+from orchestrator.dashboard.server import COMMAND, GONE, keep_up
+from orchestrator.dashboard.server_process import ROOT, ServerProcess
 
 HEADERS = {"Authorization": "Bearer good"}
 
@@ -32,7 +36,7 @@ def status(server):
         return answer.status
 
 
-def test_a_server_that_dies_is_replaced_once_and_its_port_stays_ours(server):
+def test_a_server_that_soon_dies_again_is_replaced_once_and_its_port_stays_ours(server):
     assert status(server) == 200
     first = server._process
     first.kill()
@@ -86,6 +90,87 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(server, monkeypatch):
     assert server._process.returncode == -signal.SIGKILL
     server._watcher.join(30)
     assert not server._watcher.is_alive()
+
+
+def test_a_server_that_served_long_before_it_died_is_replaced_again(server, monkeypatch):
+    monkeypatch.setattr(server_process, "LONG_LIFE_S", 0.0)
+    for _ in range(3):
+        assert status(server) == 200
+        first = server._process
+        first.kill()
+        wait_for_another(server, first)
+    assert status(server) == 200
+
+
+@pytest.fixture
+def head(tmp_path, monkeypatch):
+    """The process of a head node, by the command of the README."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "good")
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    command = [sys.executable, "-m", "orchestrator.dashboard.server", str(tmp_path), str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        process.url = f"http://127.0.0.1:{port}"
+        yield process
+        process.kill()
+
+
+def test_a_head_node_keeps_a_server_up_and_takes_it_with_it(head, tmp_path):
+    assert within(60, lambda: answers(head))
+    (first,) = children(head)
+    os.kill(first, signal.SIGSTOP)  # the dashboard would wait for it
+    os.kill(first, signal.SIGKILL)
+    assert within(60, lambda: children(head) not in ([], [first]) and answers(head))
+    second = subprocess.run(head.args, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (second.returncode, second.stdout) == (1, "")
+    assert second.stderr.startswith(f"port: must be free on 127.0.0.1, got {head.args[-1]}: ")
+    head.terminate()
+    assert head.wait(60) == 0
+    assert head.stderr.read() == ""
+    again = ServerProcess(tmp_path, port=int(head.args[-1]))  # though its connections linger
+    assert status(again) == 200
+    again.end()
+
+
+def test_a_head_node_whose_server_is_given_up_says_so_and_keeps_its_port(head):
+    for _ in range(server_process.REPLACEMENTS + 1):
+        assert within(60, lambda: answers(head))
+        (serving,) = children(head)
+        os.kill(serving, signal.SIGKILL)
+        assert within(60, lambda: not answers(head))
+    assert head.stderr.readline() == f"{COMMAND}: {GONE}\n"
+    with pytest.raises(OSError, match="in use"):
+        socket.create_server(("127.0.0.1", int(head.args[-1])))
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["runs"], ["runs", "none"], ["runs", "0"], ["runs", "99999"]]
+)
+def test_what_is_no_folder_and_port_is_refused(words):
+    with pytest.raises(SystemExit, match="must be given a folder and a port"):
+        keep_up(words)
+
+
+def within(limit_s, is_so):
+    end = time.monotonic() + limit_s
+    while time.monotonic() < end:
+        if is_so():
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def answers(server):
+    try:
+        return status(server) == 200
+    except OSError:
+        return False
+
+
+def children(process):
+    threads = Path(f"/proc/{process.pid}/task").iterdir()  # a replacement is another thread's child
+    return [int(pid) for thread in threads for pid in (thread / "children").read_text().split()]
 
 
 def stop(process):

@@ -16,7 +16,7 @@ class Run:
     """A warm run whose epochs have these scores."""
 
     def __init__(self, scores: list[float]) -> None:
-        self._scores = scores
+        self._scores, self.was_found = scores, False
 
     def take(self, task, known_epoch: int) -> None:
         self.task, self._epoch = task, known_epoch

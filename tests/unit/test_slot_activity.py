@@ -22,6 +22,21 @@ def test_a_slot_is_busy_from_the_begin_of_its_first_epoch():
     assert slot.until_s - slot.since_s == pytest.approx(15.5)
 
 
+def test_an_epoch_at_work_counts_for_as_long_as_the_one_before_it_took():
+    (slot,) = activity(at(epoch("a", 1, 0.1), 10), at(epoch("a", 2, 0.1), 16)).slots.values()
+    assert slot.seconds == 11.0
+    shares = [slot.busy_share(slot.until_s + s, at_work=True) for s in (0, 5.5, 11)]
+    assert shares == pytest.approx([11 / 11.5, 16.5 / 17, 16.5 / 22.5])
+    assert slot.busy_share(slot.until_s + 5.5, at_work=False) == pytest.approx(11 / 17)
+    assert slot.busy_share(slot.since_s, at_work=True) == pytest.approx(11 / 11.5), "a clock is off"
+
+
+def test_an_epoch_that_a_checkpoint_had_took_none_of_the_slots_time():
+    found = at(epoch("a", 1, 0.1), 10) | {"found": True}
+    slot = activity(found, at(epoch("a", 2, 0.1), 16)).slots["slot-0"]
+    assert (slot.seconds, slot.until_s - slot.since_s) == (5.5, 6.0)
+
+
 def test_the_pace_is_of_all_slots_together():
     records = [at(epoch("a", k, 0.1), 10 + 2 * k, f"slot-{k % 2}") for k in range(1, 5)]
     assert activity(*records).per_epoch_s() == pytest.approx(2.0)

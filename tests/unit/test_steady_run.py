@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from orchestrator.config.errors import NoRoomError, SlotError
+from orchestrator.config.errors import NoRoomError, SlotError, StorageError
 from orchestrator.training import steady_run
 from orchestrator.training.steady_run import SteadyRun, Task
 
@@ -55,6 +55,14 @@ def epochs(run: Run, known: int, number: int, monkeypatch) -> list[int]:
 def test_epochs_follow_each_other_from_the_newest_checkpoint(monkeypatch):
     assert epochs(Run(0), 0, 3, monkeypatch) == [1, 2, 3]
     assert epochs(Run(5), 3, 4, monkeypatch) == [4, 5, 6, 7]
+
+
+def test_it_says_which_epochs_a_checkpoint_had_and_which_were_trained_now(monkeypatch):
+    monkeypatch.setattr(steady_run, "WarmRun", lambda *_: Run(2))
+    steady = SteadyRun("any", PLAN, {}, 0)
+    steady.take(task(), known_epoch=0)
+    handed_out = [(steady.next_epoch()["epoch"], steady.was_found) for _ in range(3)]
+    assert handed_out == [(1, True), (2, True), (3, False)]
 
 
 def test_no_epoch_is_handed_out_twice_where_the_newest_checkpoint_was_damaged(monkeypatch):
@@ -143,3 +151,19 @@ def test_a_run_that_cannot_even_be_abandoned_is_not_waited_for(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         steady.abandon()
     steady.stop()
+
+
+def test_a_run_whose_storage_is_not_shared_is_ended_not_tried_again(monkeypatch):
+    ended = []
+
+    class Stranger(Run):
+        def wait_ready(self) -> None:
+            raise StorageError("storage: must be the same folder")
+
+        def stop(self, timeout_s: float) -> None:
+            ended.append(timeout_s)
+
+    steady = runs(monkeypatch, Stranger(0), restarts=3)
+    with pytest.raises(StorageError):
+        steady.next_epoch()
+    assert len(ended) == 1

@@ -369,6 +369,18 @@ def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_traini
     assert said == [None, ["epoch-0002: not whole"], None]
 
 
+def test_a_record_says_where_a_checkpoint_had_its_epoch(tmp_path):
+    driver = Driver(space(GRID), tmp_path, World(), num_slots=1)
+    driver.taken_up = driver._taken_up([])
+    with Ledger(tmp_path) as ledger:
+        ledger.append(fake_study.head())
+        study = driver._study([], ledger)
+        lineage = study.next_leg().lineage
+        study.record_epoch(lineage, figures(lineage, 1), "node:1", found=True)
+        study.record_epoch(lineage, figures(lineage, 2), "node:1")
+    assert [record.get("found") for record in records(tmp_path, "epoch")] == [True, None]
+
+
 def test_the_table_of_a_file_of_weights_is_recorded_once_however_many_begin_with_it(tmp_path):
     driver = Driver(space(GRID), tmp_path, World(), num_slots=2)
     driver.taken_up = driver._taken_up([])

@@ -72,6 +72,8 @@ def test_only_epochs_of_this_command_count_as_time():
     (speed,) = seen.speed_lines()
     assert speed.startswith("speed       ")
     assert speed.endswith(" in each slot")
+    seen.show(epoch("l0", 4, 0.3) | {"found": True})
+    assert seen.trained_s()["train"] == 8.0, "a checkpoint had it: another command trained it"
 
 
 def test_what_became_of_each_layer_of_a_file_is_printed_as_the_training_begins():

@@ -15,8 +15,8 @@ class FakeStudy:
     def __init__(self) -> None:
         self.recorded: list = []
 
-    def record_epoch(self, lineage, metrics, slot, *, wanted_name, notes, weights) -> None:
-        self.recorded.append((lineage, metrics["epoch"], slot, wanted_name, notes, weights))
+    def record_epoch(self, lineage, metrics, slot, *, wanted_name, notes, weights, found) -> None:
+        self.recorded.append((lineage, metrics["epoch"], slot, wanted_name, notes, weights, found))
 
     def is_over(self, lineage) -> bool:
         return len([name for name, *_ in self.recorded if name == lineage]) == 2
@@ -27,6 +27,7 @@ def result(epoch: int) -> dict:
         "metrics": json.dumps({"epoch": epoch}),
         "notes": json.dumps(["passed over"][epoch - 1 :]),
         "weights": ["each layer", ""][epoch - 1],
+        "found": epoch == 1,
     }
     return {"lineage": "a", "slot": "node:1", "name": "slot-0", **said}
 
@@ -37,8 +38,8 @@ def test_a_leg_ends_with_the_epoch_after_which_no_trial_wants_another():
     assert [recorder("leg", result(1)), recorder("leg", result(2))] == [False, True]
     slot = ("node:1", "slot-0")
     assert study.recorded == [
-        ("a", 1, *slot, ["passed over"], "each layer"),
-        ("a", 2, *slot, [], ""),
+        ("a", 1, *slot, ["passed over"], "each layer", True),
+        ("a", 2, *slot, [], "", False),
     ]
     assert not recorder.stop_all()
 

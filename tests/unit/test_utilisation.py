@@ -29,6 +29,14 @@ def test_the_share_is_training_over_the_time_from_the_first_epoch_to_the_last():
     assert found.gap_s() is None, "no slot began a second training"
 
 
+def test_an_epoch_that_a_checkpoint_had_is_no_time_of_this_command():
+    """However many are handed out at once, they were trained before."""
+    found = [epoch("a", "x", 100 + n / 10) | {"found": True} for n in range(3)]
+    used = of(*found, epoch("a", "x", 112))
+    assert used.share() == pytest.approx(10 / 12)
+    assert used.record()["trained_s"] == 10.0
+
+
 def test_the_gap_is_from_the_end_of_a_training_to_the_next_ones_first_step():
     found = of(epoch("a", "x", 10), epoch("a", "y", 20.2), epoch("a", "z", 30.6))
     assert found.gap_s() == pytest.approx(0.3)

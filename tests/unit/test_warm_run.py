@@ -15,7 +15,7 @@ from ray.train.v2._internal.exceptions import (
 )
 from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 
-from orchestrator.config.errors import NoRoomError, SlotError
+from orchestrator.config.errors import NoRoomError, SlotError, StorageError
 from orchestrator.training import warm_run
 from orchestrator.training.memory import batch_words
 from orchestrator.training.warm_run import WarmRun, slot_error
@@ -45,6 +45,14 @@ def test_a_process_or_node_that_is_gone_is_replaced(failure):
     assert error.retryable
     assert str(error).startswith("slot: its workers must live")
     assert error.detail
+
+
+def test_storage_that_a_worker_does_not_see_is_an_error_of_its_own():
+    """No other slot would fare better: the study ends, and says what to mend."""
+    unseen = StorageError("storage: /runs must be the same folder on every node")
+    assert (
+        slot_error(group_error(RuntimeError("Connection closed by peer"), unseen), said) is unseen
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ import torch
 from safetensors.torch import load_file
 
 from benchmarks.kill_matrix import timeless
-from orchestrator.config.errors import CheckpointError, TrainingError
+from orchestrator.config import shared_folder
+from orchestrator.config.errors import CheckpointError, StorageError, TrainingError
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.shared_folder import Mark
 from orchestrator.config.validate import to_dict, validate
 from orchestrator.ingest.shard import Shard
 from orchestrator.training import checkpoint, group_counts, precision, saving, worker
@@ -522,11 +524,19 @@ def test_a_worker_computes_with_as_many_threads_as_the_slot_gives_it_cores(monke
     )
     monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
     monkeypatch.setattr(worker.ray.train.torch, "get_device", lambda: torch.device("cpu"))
-    worker.obey(
-        {"slot": "s", "mailbox": mailbox, "threads": 3, "sizes": {}, "device_budget_gib": 1}
-    )
+    settings = {"slot": "s", "mailbox": mailbox, "threads": 3, "sizes": {}, "device_budget_gib": 1}
+    worker.obey(settings | {"mark": None})
     assert torch.get_num_threads() == 3
     assert [answer["kind"] for answer in answers] == ["ready"]
+
+
+def test_a_worker_that_does_not_see_the_folder_of_the_run_holds_no_data(tmp_path, monkeypatch):
+    monkeypatch.setattr(shared_folder, "REMEMBERED_S", 0.0)
+    monkeypatch.setattr(worker.ray, "get", lambda answer: answer)
+    mailbox = SimpleNamespace(join=SimpleNamespace(remote=lambda rank: True))
+    stranger = Mark(tmp_path / "runs", "a name of the driver's")
+    with pytest.raises(StorageError, match=f"storage: {tmp_path}/runs must be the same folder"):
+        worker.obey({"slot": "s", "mailbox": mailbox, "mark": stranger})
 
 
 def test_each_table_that_arrives_is_a_sign_of_life():

@@ -60,7 +60,9 @@ function showSlots(open) {
     var line = element("tr"), name = element("th", slot.slot);
     name.scope = "row";
     var end = open && !placed ? nowS() : slot.until;
-    var share = Math.min(1, slot.busy_s / Math.max(1e-9, end - slot.since));
+    // As SlotState.busy_share: an epoch at work counts, for as long as the one before it took.
+    var running = slot.ended ? 0 : Math.min(Math.max(0, end - slot.until), slot.last_s);
+    var share = Math.min(1, (slot.busy_s + running) / Math.max(1e-9, end - slot.since));
     line.append(name, element("td", slot.trial === null ? "–" : String(slot.trial)),
       element("td", slot.epoch + (slot.epochs ? "/" + slot.epochs : "") + (slot.ended ? ", ended" : "")),
       element("td", end > slot.since ? Math.round(100 * share) + " %" : "–"),
