@@ -24,6 +24,7 @@ import random
 import secrets
 import shutil
 import signal
+import socket
 import statistics
 import sys
 import tempfile
@@ -195,11 +196,17 @@ def _cluster(session: Path) -> Cluster:
     known_to_all.parent.mkdir(exist_ok=True)
     # Ray Train asks the dashboard's server which placement groups have lost their owner.
     head = {"num_cpus": 0, "temp_dir": str(session), "include_dashboard": True}
+    head["dashboard_port"] = _free_port()  # another Ray of this machine may have the usual one
     cluster = Cluster(initialize_head=True, head_node_args={**NODE, **head})
     known_to_all.unlink(missing_ok=True)  # nobody else on this machine is to find it
     for _ in range(2):
         cluster.add_node(num_cpus=1, **NODE)
     return cluster
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        return int(found.getsockname()[1])
 
 
 NODE = {"include_dashboard": False, "object_store_memory": 120 * 2**20}

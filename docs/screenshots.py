@@ -39,9 +39,12 @@ WIDTH_PX: Final = 960
 COLOURS: Final = 64
 LINES: Final = 30
 """Of a job's log, from its end."""
-CHARTS: Final = ("ray_fer_slot_macro_f1", "ray_fer_epochs_total")
-"""Series that the picture of Ray's metrics has, each with its span."""
+CHART: Final = "max by (slot) (ray_fer_slot_macro_f1)"
 SPAN: Final = "4m"
+CHART_FIELDS: Final = urlencode({"g0.expr": CHART, "g0.range_input": SPAN, "g0.tab": "0"})
+"""The query of Prometheus's page."""
+HEIGHTS_PX: Final = {"leaderboard": 750, "jobs": 440, "logs": 500, "actors": 420, "metrics": 610}
+"""Of each picture, from its top: what is below has nothing."""
 
 
 def main(images: Path) -> None:
@@ -108,29 +111,21 @@ def take(nodes: Nodes, folder: Path, images: Path, prometheus: str) -> None:
         "jobs": f"{nodes.dashboard}/#/jobs",
         "logs": f"{nodes.dashboard}/#/logs/viewer?nodeId={head_id(nodes)}&fileName={log}",
         "actors": f"{nodes.dashboard}/#/actors/{slot_id(nodes, study)}",
-        "metrics": f"{prometheus}/graph?{charts()}",
+        "metrics": f"{prometheus}/graph?{CHART_FIELDS}",
     }
     images.mkdir(parents=True, exist_ok=True)
     for name, place in places.items():
-        shot(place, profile, images / f"{name}.png")
+        shot(place, profile, images / f"{name}.png", HEIGHTS_PX[name])
 
 
-def shot(url: str, profile: Path, png: Path) -> None:
+def shot(url: str, profile: Path, png: Path, height_px: int) -> None:
     """A picture, made small: few colours do for tables and lines."""
     picture(url, profile, png, size=SIZE)
     with Image.open(png) as whole:
         small = whole.convert("RGB")
     small = small.resize((WIDTH_PX, round(small.height * WIDTH_PX / small.width)))
+    small = small.crop((0, 0, WIDTH_PX, min(height_px, small.height)))
     small.quantize(COLOURS).save(png, optimize=True)
-
-
-def charts() -> str:
-    """The query of Prometheus's page with one chart for each series."""
-    fields: dict[str, str] = {}
-    for number, expression in enumerate(CHARTS):
-        fields |= {f"g{number}.expr": expression, f"g{number}.range_input": SPAN}
-        fields |= {f"g{number}.tab": "0"}
-    return urlencode(fields)
 
 
 def head(nodes: Nodes) -> dict[str, Any]:

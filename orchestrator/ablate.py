@@ -17,7 +17,7 @@ from orchestrator.clean_up import clean_up
 from orchestrator.cluster import Cluster, connect, is_private, nodes, refuse_lost_folder
 from orchestrator.config.command_line import INTERRUPTED, parse, run
 from orchestrator.config.commands import AblateConfig
-from orchestrator.config.errors import ConfigError, OrchestratorError, StorageError
+from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED, Experiment
 from orchestrator.config.home import Home, open_home
 from orchestrator.config.space import Space
@@ -25,7 +25,7 @@ from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.validate import fingerprint, given, to_dict, validate
 from orchestrator.dashboard.page import write_page
 from orchestrator.dashboard.surfaces import shown_in_ray
-from orchestrator.dashboard.tab import Tab, open_page, page_line, serving
+from orchestrator.dashboard.tab import Tab, cluster_line, open_page, page_line, serving
 from orchestrator.embedded import (
     IMAGE_PX,
     check_embedded_protocol,
@@ -44,8 +44,8 @@ from orchestrator.results.printable import one_line, without_home
 from orchestrator.results.sample_grid import StudySamples
 from orchestrator.results.study_screen import StudyScreen
 from orchestrator.results.study_view import StudyView
-from orchestrator.results.tensorboard import FOLDER as TENSORBOARD
 from orchestrator.results.tensorboard import TensorBoard
+from orchestrator.run_folder import send_results
 from orchestrator.stopping import go_on
 from orchestrator.study_job import StudyJob, plan, train_study
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
@@ -129,10 +129,11 @@ def _job(
 
 def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
     """Says where the leaderboard is in the dashboard, and opens it for who sits before it."""
-    if line := page_line(tab, cluster.dashboard_url, job.folder.name):
+    url, study = cluster.dashboard_url, job.folder.name
+    if line := page_line(tab, url, study) if cluster.started else cluster_line(url, study):
         print(line)
     if job.config.open_page:
-        open_page(tab.link(cluster.dashboard_url, job.folder.name, ticket=1))
+        open_page(tab.link(url, study, ticket=1))
 
 
 def _ablate(job: StudyJob, cluster: Cluster) -> int:
@@ -171,17 +172,9 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
         write_page(job.folder)
     except (OrchestratorError, OSError) as error:  # the study is whole without it
         print(f"page        not written: {one_line(str(error), 200)}")
-    _send_results(job.home)
+    for line in send_results(job.home):
+        print(line)
     return _exit_status(view, complete=trained.complete)
-
-
-def _send_results(home: Home) -> None:
-    """What is made of the record, if an object store keeps the study; it is whole without."""
-    try:
-        home.send_files()
-        home.send_folder(TENSORBOARD)
-    except StorageError as error:
-        print(f"results     not all sent: {one_line(str(error), 200)}")
 
 
 def _plan(

@@ -185,8 +185,8 @@ def _set_environment(*, private: bool) -> None:
         os.environ.setdefault(name, value)
     if "ray" in sys.modules:
         return
-    if private or _has_token():
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
+    if (private or _has_token()) and not os.environ.get("RAY_AUTH_MODE"):
+        os.environ["RAY_AUTH_MODE"] = "token"
     if private:
         os.environ.setdefault(ONE_MACHINE, "0")
 

@@ -23,6 +23,7 @@ from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import DoctorConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.shared_folder import Mark, leave_mark
+from orchestrator.dashboard import asking
 from orchestrator.tuning.capacity import this_machine
 
 COMMAND = "python -m orchestrator.doctor"
@@ -154,8 +155,8 @@ def _check_dashboard(cluster: Cluster) -> Check:
     url = cluster.dashboard_url
     return checks.check_dashboard(
         url,
-        node_facts.dashboard_problem(url) if url else "",
-        is_open=bool(url) and node_facts.is_open(url),
+        asking.dashboard_problem(url) if url else "",
+        is_open=bool(url) and asking.is_open(url),
     )
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` finds in the Ray that it is connected to: its nodes and its dashboard. DRIVER.
+"""What `doctor` finds in the Ray that it is connected to, node by node. DRIVER.
 
 Facts without a verdict, as in `machine`. Only `look_around` runs in a WORKER, once a node.
 """
@@ -6,21 +6,14 @@ Facts without a verdict, as in `machine`. Only `look_around` runs in a WORKER, o
 from __future__ import annotations
 
 import importlib
-import os
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import machine
 from orchestrator.config.shared_folder import Mark
-from orchestrator.dashboard.access import process_gate
 
 WORKER_TIMEOUT_S = 180.0
-DASHBOARD_TIMEOUT_S = 10.0
-VERSION_ROUTE = "/api/version"
-"""Of Ray's Jobs API: what answers here takes jobs too."""
 
 
 @dataclass(frozen=True)
@@ -123,36 +116,3 @@ def can_serve_dashboard() -> bool:
     except ImportError:
         return False
     return True
-
-
-def dashboard_problem(url: str) -> str:
-    """Why a Ray dashboard does not answer this process, asked with Ray's token; "" if it does."""
-    return _problem(url, _token_header())
-
-
-def is_open(url: str) -> bool:
-    """Whether a Ray dashboard answers whoever asks, without a token."""
-    return not _problem(url, {})
-
-
-def _problem(url: str, headers: Mapping[str, str]) -> str:
-    request = urllib.request.Request(url.rstrip("/") + VERSION_ROUTE, headers=dict(headers))
-    # A proxy of this desk's does not know the inside of a cluster.
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=DASHBOARD_TIMEOUT_S):
-            return ""
-    except urllib.error.HTTPError as error:
-        error.close()
-        wants_token = " (Ray's token is needed)" if error.code in (401, 403) else ""
-        return f"answers {error.code}{wants_token}"
-    except OSError as error:  # refused, no such host, or no answer in time
-        return f"does not answer ({getattr(error, 'reason', error)})"
-
-
-def _token_header() -> dict[str, str]:
-    """As Ray's own clients send it: none where the user has turned tokens off."""
-    token = process_gate(frozenset()).token()
-    if not token or os.environ.get("RAY_AUTH_MODE", "token").lower() != "token":
-        return {}
-    return {"Authorization": f"Bearer {token}"}

@@ -77,7 +77,7 @@ def write_metrics(home: Home, history: Sequence[Metrics]) -> None:
 
 
 def send_results(home: Home) -> tuple[str, ...]:
-    """Send curves and event files, if an object store keeps the run; it is whole without.
+    """Send tables, curves and event files, if an object store keeps a run or study, whole without them.
 
     Returns:
         What is to be said: nothing where all was sent.
@@ -86,7 +86,7 @@ def send_results(home: Home) -> tuple[str, ...]:
         home.send_files()
         home.send_folder(TENSORBOARD)
     except StorageError as error:
-        return (f"curves      not all sent: {one_line(str(error), 200)}",)
+        return (f"results     not all sent: {one_line(str(error), 200)}",)
     return ()
 
 

@@ -35,7 +35,7 @@ class Gate:
 
     def admits(self, headers: Mapping[str, str], cookies: Mapping[str, str]) -> bool:
         """Whether a request may see a study."""
-        mode = self._environment.get("RAY_AUTH_MODE")
+        mode = self._environment.get("RAY_AUTH_MODE") or None
         if mode is not None and mode.lower() != "token":
             return True  # the dashboard itself is open then
         if mode is None and not self.token():

@@ -195,4 +195,4 @@ def _bound(port: int) -> socket.socket:
 
 def _auth_mode() -> str:
     """As `cluster.connect` will set it for a Ray that it starts."""
-    return os.environ.get("RAY_AUTH_MODE", "token")
+    return os.environ.get("RAY_AUTH_MODE") or "token"

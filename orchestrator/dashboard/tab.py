@@ -1,4 +1,4 @@
-"""Starts the server behind the Leaderboard tab, for as long as a private Ray lives. DRIVER."""
+"""The Leaderboard tab: its server, for as long as a private Ray lives, and links to it. DRIVER."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from orchestrator.dashboard.asking import dashboard_problem
 from orchestrator.dashboard.page import ROUTE
 from orchestrator.dashboard.server_process import ServerProcess
 
@@ -73,6 +74,13 @@ def page_line(tab: Tab, dashboard_url: str, study: str) -> str:
         return plain and f"leaderboard {plain}"
     ticket = tab.link(dashboard_url, study, ticket=0)
     return f"leaderboard {ticket}\n            works once in one browser; then {plain}"
+
+
+def cluster_line(dashboard_url: str, study: str) -> str:
+    """Where the leaderboard is in the dashboard of a joined cluster; "" where that has no tab."""
+    if not dashboard_url or dashboard_problem(dashboard_url, ROUTE):
+        return ""
+    return f"leaderboard {dashboard_url}{ROUTE}#{quote(study, safe='')}"
 
 
 def open_page(link: str) -> bool:

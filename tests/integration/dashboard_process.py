@@ -1,4 +1,4 @@
-"""A private Ray with our tab, as a process of its own: a test's process has a Ray already.
+"""A private Ray with our tab and a slot that waits: a test's process has a Ray already.
 
     python -m tests.integration.dashboard_process RUNS
 
@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from orchestrator.cluster import connect
 from orchestrator.dashboard.surfaces import shown_in_ray
@@ -30,11 +31,33 @@ def _serves(pid: str) -> bool:
         return False
 
 
+def node_id() -> str:
+    import ray
+
+    (node,) = ray.nodes()
+    return str(node["NodeID"])
+
+
 def metrics_url() -> str:
     import ray
 
     (node,) = ray.nodes()
     return f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+
+
+def slot_that_waits(runs: Path) -> Any:
+    """An actor as Tune makes one of a study's, before its first step."""
+    import ray
+    from ray import tune
+
+    from orchestrator.tuning.lineages import Leg
+    from orchestrator.tuning.slot import Slot, leg_config
+
+    trainable = tune.with_parameters(Slot, plan=None, datasets={}, restarts=0)
+    leg = Leg("lineage0", {}, 0, (), 1, ((1, 0),), (1,))
+    slot = ray.remote(num_cpus=0)(trainable).remote(config=leg_config(leg, runs / "s", 0))
+    ray.get(slot.get_auto_filled_metrics.remote())  # it is made
+    return slot
 
 
 def main(runs: Path) -> None:
@@ -43,7 +66,10 @@ def main(runs: Path) -> None:
         tab = stack.enter_context(serving(runs))  # which must find no Ray
         cluster = stack.enter_context(connect("local", cpus=1, proxy_server_url=tab.server_url))
         stack.enter_context(shown_in_ray(runs / "s", cluster.logs))
+        slot = slot_that_waits(runs)
         facts = {
+            "slot": slot._actor_id.hex(),
+            "node": node_id(),
             "dashboard": cluster.dashboard_url,
             "server": tab.server_url,
             "pid": os.getpid(),

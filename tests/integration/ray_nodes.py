@@ -26,6 +26,19 @@ ANY_PORT = (
 )
 
 
+MOUNT_ANOTHER = 'mount -t tmpfs none "$0" && exec "$@"'
+OTHER_DISK = ["unshare", "--mount", "sh", "-c", MOUNT_ANOTHER]
+"""A process whose folder of that name is one of its own, as on a machine without shared storage."""
+
+
+def can_have_other_disk() -> bool:
+    """Whether this user may mount, which root may outside most containers."""
+    try:
+        return subprocess.run([*OTHER_DISK, "/mnt", "true"], capture_output=True).returncode == 0
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as found:
         return found.getsockname()[1]
@@ -73,15 +86,23 @@ class Nodes:
             f"--ray-client-server-port={free_port()}",
             *head_options,
         )
-        assert within(180, lambda: self.ask("/api/version")[0] == 200), self.output("head")
+        assert within(180, lambda: self.num_alive() == 1), self.output("head")
 
-    def add(self, name: str, cpus: int = 1) -> None:
-        """Start a node and wait until it is one of the cluster."""
+    def add(self, name: str, cpus: int = 1, *options: str, own_disk: Path | None = None) -> None:
+        """Start a node and wait until it is one of the cluster.
+
+        Args:
+            name: of the node.
+            cpus: that it has.
+            options: of `ray start`.
+            own_disk: a folder that is another one on this node, and empty.
+        """
         before = self.num_alive()
         # As on a machine of its own. In a shared folder each node unpacks the code of a job anew,
         # and takes it away from the processes of the others while it does.
         own = f"--temp-dir={self._folder / name}"
-        self._start(name, f"--address=127.0.0.1:{self.port}", f"--num-cpus={cpus}", own)
+        joined = f"--address=127.0.0.1:{self.port}"
+        self._start(name, joined, f"--num-cpus={cpus}", own, *options, own_disk=own_disk)
         assert within(180, lambda: self.num_alive() > before), self.output(name)
 
     def kill(self, name: str) -> None:
@@ -186,10 +207,11 @@ class Nodes:
         path.write_text(json.dumps(config))  # YAML, too
         return path
 
-    def _start(self, name: str, *options: str) -> None:
+    def _start(self, name: str, *options: str, own_disk: Path | None = None) -> None:
+        before = [*OTHER_DISK, str(own_disk)] if own_disk else []
         with (self._folder / f"{name}.txt").open("wb") as output:
             self._processes[name] = subprocess.Popen(
-                [*RAY, "start", "--block", *ANY_PORT, *options],
+                [*before, *RAY, "start", "--block", *ANY_PORT, *options],
                 stdout=output,
                 stderr=output,
                 cwd=self._folder,

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from orchestrator.tuning.ledger import LEDGER, read_records
-from tests.integration.ray_nodes import ROOT, Nodes, within
+from tests.integration.ray_nodes import ROOT, Nodes
 from tests.unit.prepared_set import write_set
 
 pytestmark = pytest.mark.ray
@@ -41,7 +41,6 @@ def test_a_study_begins_where_no_node_is_up_and_has_a_slot_on_each_that_came(nod
     (tmp_path / "space.yaml").write_text(yaml.safe_dump(SPACE))
     data = write_set(tmp_path / "tiny", rows=240, image_px=32)
     words = (f"space={tmp_path / 'space.yaml'}", f"data.path={data}", f"out={tmp_path}", "study=s")
-    assert within(60, lambda: cluster.num_alive() == 1), cluster.output("head")
     done = subprocess.run(
         [
             *(sys.executable, "-m", "orchestrator.ablate", *words),

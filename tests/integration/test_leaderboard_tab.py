@@ -1,5 +1,6 @@
 """The Leaderboard tab in the dashboard of a real Ray: who gets in, and what survives its server."""
 
+import html
 import json
 import os
 import re
@@ -18,7 +19,7 @@ from orchestrator.dashboard.grafana import expression
 from orchestrator.dashboard.metrics import METRICS, STATES
 from orchestrator.tuning.ledger import LEDGER
 from tests.integration.dashboard_process import server_pid
-from tests.integration.headless_browser import dump, needs_browser
+from tests.integration.headless_browser import CHROMIUM, dump, needs_browser
 from tests.integration.prometheus_server import answer, needs_prometheus, scraping
 from tests.unit.fake_study import epoch, mixed
 
@@ -28,6 +29,7 @@ TOKEN = "a-token-of-this-test-that-is-long-enough"
 BEARER = {"Authorization": f"Bearer {TOKEN}"}
 ROOT = Path(__file__).resolve().parents[2]
 CURRENT_WITHIN_S = 5.0
+PAGE = "leaderboard-as-seen.html"
 
 
 @pytest.fixture(scope="module")
@@ -52,6 +54,15 @@ def ray_with_tab(runs) -> Iterator[dict]:
         yield json.loads(process.stdout.readline())
         process.stdin.close()
         process.wait(120)
+
+
+@pytest.fixture(scope="module")
+def let_in(ray_with_tab, tmp_path_factory) -> Path:
+    """The folder of a browser that has followed the link, and the page that it saw."""
+    profile = tmp_path_factory.mktemp("profile")
+    if CHROMIUM:
+        (profile / PAGE).write_text(dump(ray_with_tab["link"], profile, budget_ms=15_000))
+    return profile
 
 
 def write(runs: Path, records: list[dict]) -> None:
@@ -133,7 +144,7 @@ def test_prometheus_has_a_series_for_every_chart_of_the_grafana_dashboard(ray_wi
     assert {series["metric"]["state"] for series in states} == set(STATES)
 
 
-def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs):
+def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs, let_in):
     ray = sys.modules.get("ray")
     if ray is not None and ray.is_initialized():
         pytest.skip("this process has a Ray: beside it a job's driver may fail to find its own")
@@ -157,18 +168,35 @@ def test_the_list_of_jobs_says_who_leads(ray_with_tab, runs):
     is_said = within(120, lambda: "best so far trial 0: macro-F1 0.600" in job()["message"])
     assert is_said, (job(), ask(jobs + "of-this-test/logs"))
     assert job()["metadata"]["best_trial"] == "0"
+    if CHROMIUM:
+        assert "best so far trial 0" in dump(ray_with_tab["dashboard"] + "/#/jobs", let_in)
     (runs / "stop").touch()
     assert within(60, lambda: job()["status"] == "SUCCEEDED")
 
 
 @needs_browser
-def test_a_browser_with_the_link_sees_the_leaderboard_and_then_the_tab(ray_with_tab, tmp_path):
-    page = dump(ray_with_tab["link"], tmp_path / "profile", budget_ms=15_000)
+def test_a_browser_with_the_link_sees_the_leaderboard_and_then_the_tab(ray_with_tab, let_in):
+    page = (let_in / PAGE).read_text()
     assert "0.600 [0.580, 0.620]" in page
     assert "js-plotly-plot" in page
-    front = dump(ray_with_tab["dashboard"] + "/#/jobs", tmp_path / "profile", budget_ms=15_000)
+    front = dump(ray_with_tab["dashboard"] + "/#/overview", let_in, budget_ms=15_000)
     assert re.search(r'<a [^>]*href="/leaderboard"[^>]*>Leaderboard</a>', front)
     assert "Authentication Token Required" not in front
+
+
+@needs_browser
+def test_the_logs_page_shows_the_leaderboard_in_columns(ray_with_tab, let_in):
+    viewer = f"/#/logs/viewer?nodeId={ray_with_tab['node']}&fileName=leaderboard-s.log"
+    shown = dump(ray_with_tab["dashboard"] + viewer, let_in, budget_ms=20_000)
+    text = html.unescape(re.sub(r"<[^>]+>", "", shown))
+    assert "rank\u00a0" in text
+    assert re.search(r"0\.600\s\[0\.580,\s0\.620\]", text)
+
+
+@needs_browser
+def test_the_actors_page_calls_a_slot_by_its_study(ray_with_tab, let_in):
+    page = ray_with_tab["dashboard"] + f"/#/actors/{ray_with_tab['slot']}"
+    assert "slot-0 of s" in dump(page, let_in, budget_ms=15_000)
 
 
 def test_the_dashboard_is_whole_without_our_server(ray_with_tab):

@@ -12,6 +12,7 @@ from orchestrator.cluster import Cluster
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.folder import folder
 from orchestrator.config.object_store import Store
+from orchestrator.dashboard import asking
 from orchestrator.node_facts import NodeFacts, Surroundings
 
 FINE = Check("memory", "ok", "14.0 GiB free")
@@ -110,8 +111,8 @@ def lines(monkeypatch, cluster, nodes):
     """What is said of a Ray without starting one."""
     monkeypatch.setattr(doctor, "connect", lambda *_, **__: nullcontext(cluster))
     monkeypatch.setattr(node_facts, "ask_nodes", lambda runs: nodes)
-    monkeypatch.setattr(node_facts, "dashboard_problem", lambda url: "")
-    monkeypatch.setattr(node_facts, "is_open", lambda url: False)
+    monkeypatch.setattr(asking, "dashboard_problem", lambda url: "")
+    monkeypatch.setattr(asking, "is_open", lambda url: False)
     return {check.name: check for check in doctor._check_ray("10.0.0.1:6379", "")}
 
 

@@ -58,6 +58,7 @@ def test_where_a_token_exists_it_is_asked_for_though_nothing_says_so_as_ray_does
     (tmp_path / "token").write_text("good")
     environment = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "token")}
     assert not admits(environment=environment)
+    assert not admits(environment=environment | {"RAY_AUTH_MODE": ""}), "set to nothing: not set"
     assert admits({"authorization": "Bearer good"}, environment=environment)
 
 
