@@ -56,10 +56,12 @@ def sampler(space: Space, seed: int, number: int, attempt: int = 0) -> BaseSampl
 def _sampler(space: Space, seed: int, own: int) -> BaseSampler:
     samplers = optuna.samplers
     match space.kind:
+        # Slots ask while others train: a trial that runs counts as a bad one, so that not all of them
+        # are given nearly the same values.
         case "tpe" if space.when:
-            return samplers.TPESampler(seed=own, multivariate=True, group=True)
+            return samplers.TPESampler(seed=own, multivariate=True, group=True, constant_liar=True)
         case "tpe":
-            return samplers.TPESampler(seed=own)
+            return samplers.TPESampler(seed=own, constant_liar=True)
         case "gp":
             return samplers.GPSampler(seed=own, warn_independent_sampling=False)
         case "cmaes":
