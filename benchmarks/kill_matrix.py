@@ -240,7 +240,7 @@ class World:
     def try_point(self, point: Point, out: Path) -> Outcome:
         """Runs, kills, runs again, compares."""
         started = time.monotonic()
-        for name in ("fired", "trace", "spec.json"):
+        for name in ("fired", "begins", "trained", "spec.json"):
             (self._kills / name).unlink(missing_ok=True)
         if point.step:
             spec = {"study": str(out / "s"), **_of(point, "step", "path", "nth")}
@@ -252,7 +252,7 @@ class World:
         while statuses[-1] != 0 and len(statuses) < MOST_RUNS:
             statuses.append(self._wait(self._start(out)))
         differs = differences(self._calm, picture_of(out / "s"))
-        trained = Counter(line.rsplit(" ", 1)[0] for line in self._trace())
+        trained = Counter(line.rsplit(" ", 1)[0] for line in self._trace("trained"))
         per_lineage = Counter(key.split()[0] for key in trained.elements())
         per_lineage.subtract(Counter(key.split()[0] for key in trained))
         outcome = Outcome(
@@ -292,7 +292,7 @@ class World:
     def _kill_in_time(self, point: Point, driver: ForkServerProcess) -> None:
         """Wait for the moment, then kill; a victim that is not there yet is waited for."""
         deadline = time.monotonic() + HUNG_S
-        while len(self._trace()) < point.nth and driver.is_alive():
+        while len(self._trace("begins")) < point.nth and driver.is_alive():
             if time.monotonic() > deadline:
                 return
             time.sleep(0.005)
@@ -323,9 +323,9 @@ class World:
             os.kill(found[0], signal.SIGKILL)
         return bool(found)
 
-    def _trace(self) -> list[str]:
+    def _trace(self, name: str) -> list[str]:
         try:
-            return (self._kills / "trace").read_text().splitlines()
+            return (self._kills / name).read_text().splitlines()
         except FileNotFoundError:
             return []
 

@@ -5,7 +5,7 @@ program under test knows nothing of it. `KILL_POINTS` names a folder with
 
     spec.json   {"study": folder, "step": one of STEPS, "path": regular expression, "nth": 1...}
     fired       made when the kill happens: it happens once
-    trace       one line an epoch that a worker begins: lineage, epoch, process
+    begins, trained      one line an epoch that a worker begins, or has trained: lineage, epoch, process
 """
 
 from __future__ import annotations
@@ -23,14 +23,16 @@ STEPS = ("opened", "synced", "torn", "renamed", "removed", "made", "read")
 """Just before a file is opened for writing, renamed, removed; before a folder is made; after a
 file's bytes were handed to the disk (torn: with its last half missing); before a file is read."""
 
+EPOCH = "orchestrator.epoch_"
+
 _folder = Path(os.environ.get("KILL_POINTS", "/nonexistent"))
 _counts: Counter[str] = Counter()
 _busy = threading.local()
 
 
 def _on_event(event: str, args: tuple[object, ...]) -> None:
-    if event == "orchestrator.epoch":
-        _note(args)
+    if event.startswith(EPOCH):
+        _note(event.removeprefix(EPOCH), args)
     elif event == "open" and isinstance(args[0], (str, bytes, os.PathLike)):
         writes = isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
         _consider("opened" if writes else "read", os.fsdecode(args[0]))
@@ -93,9 +95,9 @@ def _half_of_what_is_new(path: str) -> int:
     return max(1, (len(content) - content[:-1].rfind(b"\n") - 1) // 2)
 
 
-def _note(args: tuple[object, ...]) -> None:
+def _note(name: str, args: tuple[object, ...]) -> None:
     line = f"{args[0]} {args[1]} {os.getpid()}\n"
-    with (_folder / "trace").open("a") as trace:
+    with (_folder / name).open("a") as trace:
         trace.write(line)
 
 

@@ -39,6 +39,7 @@ from orchestrator.config.errors import (
     TrainingError,
 )
 from orchestrator.config.experiment import Experiment, Model
+from orchestrator.config.object_store import Store
 from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import SplitSize
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
@@ -105,9 +106,18 @@ class _Lineage:
     report: models.WeightReport
     counts: ParameterCounts
     flops_per_image: int
-    history: list[Metrics]
-    notes: tuple[str, ...]
+    history: list[Metrics] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     """What a user should know: checkpoints passed over, a failed write of the lineage before."""
+
+
+@dataclass(frozen=True)
+class _Built:
+    """A network with its first weights."""
+
+    model: nn.Module
+    report: models.WeightReport
+    counts: ParameterCounts
 
 
 def obey(settings: WorkerSettings) -> None:
@@ -222,57 +232,76 @@ def _batch(command: Command, held: _Held) -> str:
 def _begin(command: Command, held: _Held) -> _Lineage:
     """Build the experiment, or go on with it; all workers do, or none does."""
     experiment = Experiment.model_validate(command["experiment"])
-    requested = experiment.precision
     folder, store = lineage_place(command["folder"])
-    last, own, found = folder / LAST, Finding(), None
-    notes: list[str] = []
+    last, own, notes = folder / LAST, Finding(), list[str]()
+    built: _Built | None = None
+    found: CheckpointState | None = None
     try:
         notes += _failed_write(held.writer)
-        model, report = _build(experiment, held)
-        counts = freeze_convolutions(model, experiment.model.freeze)
-        if store is not None:
-            fetch_newest(store / LAST, last, command["lineage"], notes)
-        found = newest_valid(last, command["lineage"], notes)
-        if found:  # `auto` is chosen once: this may be another machine
-            requested = found[1].history[-1].get("precision", requested)
+        built = _build(experiment, held)
+        found = _newest(last, store, command["lineage"], notes)
     except (OrchestratorError, models.ModelError, OSError) as error:
         own = failure(error)
-    precision = choose_precision(requested, held.device)
-    epoch = found[1].epoch if found else 0
-    leader = agree(replace(own, epoch=epoch, precision=precision.name))
-    precision = choose_precision(leader.precision, held.device)
-    model = model.to(held.device).to(memory_format=precision.memory_format)
+    leader = agree(_finding(own, found, experiment.precision, held.device))
+    assert built is not None, "all workers have agreed that they could"
+    keeping = Keeping(
+        folder=folder,
+        milestones=frozenset(command["milestones"]),
+        ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
+        keep_best=command["keep_best"],
+        store=store,
+    )
+    lineage = _lineage(command["lineage"], experiment, built, leader.precision, keeping, held)
+    if leader.epoch:
+        checked = found if found and found.epoch == leader.epoch else None
+        _go_on(lineage, epoch_folder(last, leader.epoch), checked)
+        notes += _other_workers(lineage, experiment.model, held)
+    return replace(lineage, notes=tuple(notes))
+
+
+def _newest(
+    last: Path, store: Store | None, lineage: str, notes: list[str]
+) -> CheckpointState | None:
+    """What the newest whole checkpoint of a lineage says; None where it has none."""
+    if store is not None:
+        fetch_newest(store / LAST, last, lineage, notes)
+    found = newest_valid(last, lineage, notes)
+    return found[1] if found else None
+
+
+def _finding(
+    own: Finding, found: CheckpointState | None, precision: str, device: torch.device
+) -> Finding:
+    """What this worker tells the others: its failure, or where it could go on, and how."""
+    if found:  # `auto` is chosen once: this may be another machine
+        precision = found.history[-1].get("precision", precision)
+    chosen = choose_precision(precision, device)
+    return replace(own, epoch=found.epoch if found else 0, precision=chosen.name)
+
+
+def _lineage(
+    key: str,
+    experiment: Experiment,
+    built: _Built,
+    precision_name: str,
+    keeping: Keeping,
+    held: _Held,
+) -> _Lineage:
+    """The experiment at its beginning."""
+    precision = choose_precision(precision_name, held.device)
+    model = built.model.to(held.device).to(memory_format=precision.memory_format)
     beat = uncompiled(held.pulse.beat) if experiment.compile else held.pulse.beat
     model.register_forward_pre_hook(beat)  # each batch, trained or scored, is a beat
-    lineage = _Lineage(
-        training=build_training(
-            experiment,
-            model,
-            precision,
-            held.device,
-            held.shards["train"],
-            held.settings["num_classes"],
-        ),
-        key=command["lineage"],
-        keeping=Keeping(
-            folder=folder,
-            milestones=frozenset(command["milestones"]),
-            ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
-            keep_best=command["keep_best"],
-            store=store,
-        ),
+    classes, rows = held.settings["num_classes"], held.shards["train"]
+    return _Lineage(
+        training=build_training(experiment, model, precision, held.device, rows, classes),
+        key=key,
+        keeping=keeping,
         experiment=experiment.model_dump(mode="json"),
-        report=report,
-        counts=counts,
+        report=built.report,
+        counts=built.counts,
         flops_per_image=_flops_per_image(experiment, model, held),
-        history=[],
-        notes=tuple(notes),
     )
-    if leader.epoch:
-        checked = found[1] if found and epoch == leader.epoch else None
-        _go_on(lineage, epoch_folder(last, leader.epoch), checked)
-        lineage.notes += _other_workers(lineage, experiment.model, held)
-    return lineage
 
 
 def _failed_write(writer: CheckpointWriter) -> list[str]:
@@ -327,8 +356,8 @@ def _other_workers(lineage: _Lineage, model: Model, held: _Held) -> tuple[str, .
     )
 
 
-def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.WeightReport]:
-    return models.build(
+def _build(experiment: Experiment, held: _Held) -> _Built:
+    model, report = models.build(
         experiment.model.name,
         num_classes=held.settings["num_classes"],
         image_size=held.settings["image_shape"][0],
@@ -339,6 +368,7 @@ def _build(experiment: Experiment, held: _Held) -> tuple[nn.Module, models.Weigh
         weights_sha256=experiment.model.weights_sha256,
         seed=experiment.seed,
     )
+    return _Built(model, report, freeze_convolutions(model, experiment.model.freeze))
 
 
 def _flops_per_image(experiment: Experiment, model: nn.Module, held: _Held) -> int:
@@ -365,14 +395,14 @@ def _begun(lineage: _Lineage) -> Answer:
 
 
 def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
-    if rank() == 0:  # for whoever counts what is trained; costs nothing where nobody listens
-        sys.audit("orchestrator.epoch", lineage.key, lineage.training.epoch + 1)
+    _announce("begins", lineage.key, lineage.training.epoch + 1)
     num_classes = held.settings["num_classes"]
     clock = time.perf_counter()
     metrics: Metrics = train_epoch(lineage.training, held.shards["train"], num_classes)
     trained = time.perf_counter()
     metrics |= evaluate(lineage.training, held.shards["validation"], num_classes)
     evaluated = time.perf_counter()
+    _announce("trained", lineage.key, lineage.training.epoch)
     groups = metrics.pop("val_groups", None)  # too large for every epoch's record
     metrics["epoch"] = lineage.training.epoch
     metrics["precision"] = lineage.training.precision.name
@@ -393,6 +423,12 @@ def _epoch(lineage: _Lineage, held: _Held) -> Metrics:
             "checkpoint_write_s": held.writer.read_seconds(),
         }
     return lineage.history[-1]
+
+
+def _announce(event: str, lineage: str, epoch: int) -> None:
+    """Tell whoever counts what is trained; costs nothing where nobody listens."""
+    if rank() == 0:
+        sys.audit(f"orchestrator.epoch_{event}", lineage, epoch)
 
 
 def _speed(lineage: _Lineage, images_per_s: float) -> Metrics:
