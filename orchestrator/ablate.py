@@ -130,7 +130,10 @@ def _job(
 def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
     """Says where the leaderboard is in the dashboard, and opens it for who sits before it."""
     url, study = cluster.dashboard_url, job.folder.name
-    if line := page_line(tab, url, study) if cluster.started else cluster_line(url, study):
+    line = page_line(tab, url, study)
+    if not cluster.started and not job.config.dry_run and job.home.store is None:
+        line = cluster_line(url, study)
+    if line:
         print(line)
     if job.config.open_page:
         open_page(tab.link(url, study, ticket=1))

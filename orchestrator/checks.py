@@ -254,21 +254,27 @@ def check_storage(problem: str, folder: str) -> Check:
     return Check("storage", "ok", found)
 
 
-def check_store(problem: str, address: str) -> Check:
+def check_store(problem: str, remedy: str, address: str) -> Check:
     """Whether run folders can be kept in an object store."""
     if problem:
-        remedy = "Give the environment credentials that may read, write, list and delete there"
         return Check("storage", "FAIL", f"{address}: {problem}", remedy)
     return Check("storage", "ok", f"{address} can be written, read and cleared")
 
 
-def check_storage_of_nodes(nodes: Sequence[NodeFacts], runs: str) -> Check:
-    """Whether the workers of every node would keep runs where the driver looks for them."""
-    wrong = [f"{n.address}: {n.seen.storage_problem}" for n in nodes if n.seen.storage_problem]
-    if wrong:
+def check_storage_of_nodes(answers: Sequence[tuple[str, str]], runs: str) -> Check:
+    """Whether the workers of every node would keep runs where the driver looks for them.
+
+    Args:
+        answers: (address, problem) of each node; "" where it has none.
+        runs: The folder.
+    """
+    if wrong := [f"{address}: {problem}" for address, problem in answers if problem]:
         remedy = "Set out= to storage that all nodes share, a path or s3://bucket/runs"
+        if "://" in runs:
+            remedy = "Give each node's Ray the environment that leads there, as this process has it"
         return Check("storage of nodes", "FAIL", f"{_as_folder(runs)} on {_few(wrong)}", remedy)
-    return Check("storage of nodes", "ok", f"{_as_folder(runs)} is the same on all {len(nodes)}")
+    found = f"each of {len(answers)} would keep runs in {_as_folder(runs)}"
+    return Check("storage of nodes", "ok", found)
 
 
 def check_node(node: NodeFacts) -> Check:

@@ -33,6 +33,8 @@ LOOPBACK = "127.0.0.1"
 ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 """At 0 Ray takes the loopback address for the node's on every system, as it does on macOS and Windows: GCS,
 raylets, workers and exporters of metrics, which ask for no token, then listen there only."""
+PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
+"""An actor for each slot, 3 s of a core to start, that asks whether its node is to be taken away."""
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
 MAX_SOCKET_BYTES = 107  # of a Unix socket's path
 CONNECT_TIMEOUT_S = 5.0
@@ -189,6 +191,7 @@ def _set_environment(*, private: bool) -> None:
         os.environ["RAY_AUTH_MODE"] = "token"
     if private:
         os.environ.setdefault(ONE_MACHINE, "0")
+        os.environ.setdefault(PREEMPTION, "0")
 
 
 def _join(address: str, log_to_driver: bool) -> None:

@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -22,7 +22,7 @@ from orchestrator.cluster import ROOT, Cluster, connect, is_private
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import DoctorConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
-from orchestrator.config.shared_folder import Mark, leave_mark
+from orchestrator.config.shared_folder import leave_mark
 from orchestrator.dashboard import asking
 from orchestrator.tuning.capacity import this_machine
 
@@ -94,7 +94,7 @@ def _check_hardware() -> Iterator[Check]:
 def _check_storage(runs: str) -> Iterator[Check]:
     yield checks.check_spilling(machine.used_share_of_temporary_disk())
     if "://" in runs:
-        yield checks.check_store(machine.store_problem(runs), runs)
+        yield checks.check_store(*machine.store_problem(runs), runs)
         return
     yield checks.check_disk(machine.free_disk_bytes(Path(runs)), runs)
     yield checks.check_storage(machine.storage_problem(Path(runs)), runs)
@@ -104,7 +104,9 @@ def _check_ray(address: str, runs: str) -> Iterator[Check]:
     """Starts or joins Ray, and asks a worker of each node where it finds our code."""
     try:
         with connect(address, dashboard=False) as cluster:
-            yield from _check_nodes(cluster, runs)
+            yield from _check_nodes(cluster)
+            if not cluster.started:  # of a Ray of this machine the lines above say it
+                yield from _check_storage_of_nodes(runs)
             yield _check_dashboard(cluster)
     except ConfigError:
         raise
@@ -113,13 +115,12 @@ def _check_ray(address: str, runs: str) -> Iterator[Check]:
         yield Check("Ray", "FAIL", "did not start", remedy)
 
 
-def _check_nodes(cluster: Cluster, runs: str) -> Iterator[Check]:
+def _check_nodes(cluster: Cluster) -> Iterator[Check]:
     import ray
     from ray.exceptions import RayError
 
     try:
-        with _marked(runs) as marked:
-            nodes = node_facts.ask_nodes(marked)
+        nodes = node_facts.ask_nodes()
     except RayError as error:
         found = f"no answer: {' '.join(str(error).split())[-300:]}"
         remedy = "Type: unset PYTHONPATH, and try again"
@@ -132,21 +133,20 @@ def _check_nodes(cluster: Cluster, runs: str) -> Iterator[Check]:
     yield next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
     if not cluster.started:  # a Ray of this machine has what the lines above say
         yield from map(checks.check_node, nodes)
-        yield checks.check_storage_of_nodes(nodes, runs)
 
 
-@contextmanager
-def _marked(runs: str) -> Iterator[Mark | str]:
-    """What a node looks for to know whether it can keep runs there, while it may look."""
-    folder = machine.existing(Path(runs))
-    if "://" in runs or not os.access(folder, os.W_OK):  # which a line above says
-        yield runs if "://" in runs else ""
+def _check_storage_of_nodes(runs: str) -> Iterator[Check]:
+    """Nothing where the driver itself cannot write there, which a line above says."""
+    if "://" in runs:
+        yield checks.check_storage_of_nodes(node_facts.ask_storage(runs), runs)
         return
-    mark = leave_mark(folder)
-    try:
-        yield mark
-    finally:
-        (mark.folder / mark.name).unlink(missing_ok=True)
+    with suppress(OSError):
+        mark = leave_mark(machine.existing(Path(runs)))
+        try:
+            answers = node_facts.ask_storage(mark)
+        finally:
+            (mark.folder / mark.name).unlink(missing_ok=True)
+        yield checks.check_storage_of_nodes(answers, runs)
 
 
 def _check_dashboard(cluster: Cluster) -> Check:

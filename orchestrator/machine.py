@@ -249,13 +249,16 @@ def storage_problem(folder: Path, replace: Callable[[Path, Path], None] = os.rep
         return f"cannot be written ({error.strerror})"
 
 
-def store_problem(address: str) -> str:
-    """Why runs cannot be kept in an object store; "" where they can. Leaves nothing behind. WORKER.
+def store_problem(address: str) -> tuple[str, str]:
+    """Why runs cannot be kept in an object store, and what to do; "" where they can. WORKER.
+
+    Leaves nothing behind but what stands for the folder there.
 
     Args:
         address: Of a folder there, s3://bucket/folder.
     """
     from orchestrator.config.folder import folder  # pyarrow: only where it is needed
+    from orchestrator.config.object_store import remedy_for
 
     content = secrets.token_bytes(64)
     try:
@@ -266,8 +269,10 @@ def store_problem(address: str) -> str:
         finally:
             trial.remove_all()
     except OSError as error:
-        return f"cannot be written and read ({_one_line(error)})"
-    return "" if found == content else "gives back other bytes than were written"
+        return f"cannot be written and read ({_one_line(error)})", remedy_for(str(error))
+    if found != content:
+        return "gives back other bytes than were written", "Use another object store"
+    return "", ""
 
 
 def _torn(folder: Path, replace: Callable[[Path, Path], None]) -> str:

@@ -6,7 +6,7 @@ Facts without a verdict, as in `machine`. Only `look_around` runs in a WORKER, o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,13 +24,11 @@ class Surroundings:
         folders: Of each package of ours as the worker imports it; "" where it cannot.
         listed_gpus: "name, driver version" of each GPU that the node's driver lists.
         free_memory_bytes: Memory that can still be taken there.
-        storage_problem: Why runs cannot be kept where the driver would; "" where they can.
     """
 
     folders: Mapping[str, str]
     listed_gpus: tuple[str, ...]
     free_memory_bytes: int
-    storage_problem: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,50 +50,73 @@ class NodeFacts:
     seen: Surroundings
 
 
-def look_around(runs: Mark | str) -> Surroundings:
-    """What this process sees of its node. WORKER.
-
-    Args:
-        runs: The driver's mark in the folder of runs, or the address of one in an object store;
-            "" asks nothing of it.
-    """
-    return Surroundings(
-        machine.our_folders(),
-        machine.list_gpus(),
-        machine.free_memory_bytes(),
-        _storage_problem(runs),
-    )
+def look_around() -> Surroundings:
+    """What this process sees of its node. WORKER."""
+    return Surroundings(machine.our_folders(), machine.list_gpus(), machine.free_memory_bytes())
 
 
-def _storage_problem(runs: Mark | str) -> str:
-    if not isinstance(runs, Mark):
-        return machine.store_problem(runs) if runs else ""
-    return "" if runs.is_seen() else "what the driver has written there is not there"
-
-
-def ask_nodes(runs: Mark | str) -> tuple[NodeFacts, ...]:
+def ask_nodes() -> tuple[NodeFacts, ...]:
     """Each living node of the cluster that is connected, as a worker there sees it.
-
-    Args:
-        runs: As in `look_around`.
 
     Raises:
         ray.exceptions.RayError: A worker could not import us, or did not answer in time.
     """
     import ray
+
+    nodes, answers = _on_each_node(look_around)
+    return tuple(map(_facts, nodes, ray.get(answers, timeout=WORKER_TIMEOUT_S)))
+
+
+def storage_problem(runs: Mark | str) -> str:
+    """Why this node would not keep runs where the driver looks for them; "" if it would. WORKER.
+
+    Args:
+        runs: The driver's mark in the folder of runs, or the address of one in an object store.
+    """
+    if not isinstance(runs, Mark):
+        return machine.store_problem(runs)[0]
+    return "" if runs.is_seen() else "what the driver has written there is not there"
+
+
+def ask_storage(runs: Mark | str) -> tuple[tuple[str, str], ...]:
+    """(address, problem) of each living node; "" where it keeps runs where the driver does.
+
+    Args:
+        runs: As in `storage_problem`.
+    """
+    import ray
+
+    nodes, answers = _on_each_node(storage_problem, runs)
+    ray.wait(answers, num_returns=len(answers), timeout=WORKER_TIMEOUT_S)
+    return tuple(
+        (node["NodeManagerAddress"], _problem(answer))
+        for node, answer in zip(nodes, answers, strict=True)
+    )
+
+
+def _problem(answer: Any) -> str:
+    import ray
+    from ray.exceptions import GetTimeoutError, RayError
+
+    try:
+        return str(ray.get(answer, timeout=0))
+    except GetTimeoutError:
+        ray.cancel(answer, force=True)
+        return f"no answer within {WORKER_TIMEOUT_S:g} s"
+    except RayError as error:
+        return " ".join(str(error).split())[-200:]
+
+
+def _on_each_node(look: Callable[..., object], *given: object) -> tuple[list[Any], list[Any]]:
+    """Living nodes, and the answer to come from a worker on each."""
+    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     # No CPU is asked for: a busy cluster answers too.
-    task = ray.remote(num_cpus=0, max_retries=0)(look_around)
+    task = ray.remote(num_cpus=0, max_retries=0)(look)
     nodes = [node for node in ray.nodes() if node["Alive"]]
-    answers = [
-        task.options(
-            scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
-        ).remote(runs)
-        for node in nodes
-    ]
-    seen = ray.get(answers, timeout=WORKER_TIMEOUT_S)
-    return tuple(map(_facts, nodes, seen))
+    places = [NodeAffinitySchedulingStrategy(node["NodeID"], soft=False) for node in nodes]
+    return nodes, [task.options(scheduling_strategy=place).remote(*given) for place in places]
 
 
 def _facts(node: Mapping[str, Any], seen: Surroundings) -> NodeFacts:

@@ -169,11 +169,15 @@ class Store:
 def store_error(error: OSError, address: str) -> StorageError:
     """The error as one that a user can mend."""
     words = " ".join(str(error).split())[:300]
-    remedy = next((say for sign, say in _REMEDIES.items() if re.search(sign, words)), _OTHERWISE)
     return StorageError(
-        f"storage: {address} must be written and read; got {words!r}. {remedy}, then run the same "
+        f"storage: {address} must be written and read; got {words!r}. {remedy_for(words)}, then run the same "
         "command again: it goes on, and nothing written is damaged"
     )
+
+
+def remedy_for(words: str) -> str:
+    """What mends an object store that says so."""
+    return next((say for sign, say in _REMEDIES.items() if re.search(sign, words)), _OTHERWISE)
 
 
 def _at_once(step: Callable[[str], None], names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,22 +34,31 @@ class Mark:
     folder: Path
     name: str
 
-    def is_seen(self) -> bool:
-        """Whether this process finds the file, now or once its caches are renewed."""
+    def is_seen(self, meanwhile: Callable[[], object] = bool) -> bool:
+        """Whether this process finds the file, now or once its caches are renewed.
+
+        Args:
+            meanwhile: called before each further look.
+        """
         end_s = time.monotonic() + REMEMBERED_S
-        while not (self.folder / self.name).is_file():
+        # What may not be read, or is on a disk that fails, is not seen either.
+        while not os.path.isfile(self.folder / self.name):  # noqa: PTH113 - Path's raises
             if time.monotonic() >= end_s:
                 return False
+            meanwhile()
             time.sleep(LOOK_EVERY_S)
         return True
 
-    def look_for(self) -> None:
+    def look_for(self, meanwhile: Callable[[], object] = bool) -> None:
         """Return if this process sees the folder that the driver does.
+
+        Args:
+            meanwhile: as in `is_seen`.
 
         Raises:
             StorageError: it does not; names the node.
         """
-        if not self.is_seen():
+        if not self.is_seen(meanwhile):
             raise StorageError(
                 f"storage: {self.folder} must be the same folder on every node; node "
                 f"{os.uname().nodename} does not see what the driver has written there. {REMEDY}, "

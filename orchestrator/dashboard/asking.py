@@ -6,6 +6,7 @@ import os
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 from typing import Final
 
 from orchestrator.dashboard.access import process_gate
@@ -36,7 +37,7 @@ def _problem(url: str, headers: Mapping[str, str]) -> str:
         error.close()
         wants_token = " (Ray's token is needed)" if error.code in (401, 403) else ""
         return f"answers {error.code}{wants_token}"
-    except OSError as error:  # refused, no such host, or no answer in time
+    except (OSError, HTTPException, ValueError) as error:  # refused, silent, or no HTTP at all
         return f"does not answer ({getattr(error, 'reason', error)})"
 
 

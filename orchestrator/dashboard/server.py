@@ -22,6 +22,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +33,7 @@ from aiohttp import web
 
 from orchestrator.dashboard import page
 from orchestrator.dashboard.access import COOKIE, COOKIE_MAX_AGE_S, Gate, process_gate
-from orchestrator.dashboard.server_process import LOOPBACK, ServerProcess
+from orchestrator.dashboard.server_process import LOOPBACK, ServerProcess, free_port
 from orchestrator.dashboard.snapshot import to_json
 from orchestrator.dashboard.watcher import Watcher
 
@@ -44,9 +45,12 @@ COMMAND: Final = "python -m orchestrator.dashboard.server"
 API: Final = "/api/leaderboard"
 TICKET: Final = "ticket"
 GONE: Final = (
-    "the server has died twice, or does not answer. The dashboard goes on without the Leaderboard "
-    "tab, and this process keeps the port; for the tab, end it and type the same command again"
+    "the server has died twice, or does not answer; the dashboard goes on without the Leaderboard "
+    "tab. Another one starts in"
 )
+FIRST_PAUSE_S: Final = 60.0
+LONGEST_PAUSE_S: Final = 3600.0
+"""Between servers of a head node that soon die: what kills them may pass, as a lack of memory does."""
 _INDEX: Final = Path("dashboard", "client", "build", "index.html")
 _MAX_NAME: Final = 255
 _ON_TO_THE_PAGE: Final = (
@@ -175,17 +179,35 @@ def keep_up(argv: Sequence[str]) -> None:
         sys.exit(f"{COMMAND}: must be given a folder and a port, 1 to 65535; got {' '.join(argv)}")
     folder, port = Path(argv[0]), _number(argv[1])
     try:
-        server = ServerProcess(folder, port=port)
+        kept = free_port(port)
     except OSError as error:
         sys.exit(f"port: must be free on {LOOPBACK}, got {port}: {error.strerror}. Take another")
     for number in (signal.SIGTERM, signal.SIGINT):  # as the first process of a container, too
-        signal.signal(number, lambda *_: sys.exit(0))
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, lambda *_: sys.exit(0))
+    with kept:  # nobody else gets the port while no server listens there
+        pause_s = FIRST_PAUSE_S
+        while True:
+            lived_s = _serve_while_it_lives(folder, port)
+            pause_s = FIRST_PAUSE_S if lived_s > LONGEST_PAUSE_S else pause_s
+            sys.stderr.write(f"{COMMAND}: {GONE} {pause_s:g} s\n")
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def _serve_while_it_lives(folder: Path, port: int) -> float:
+    """Return how many seconds a server and its replacement have lived, when both are gone."""
+    started_s = time.monotonic()
+    try:
+        server = ServerProcess(folder, port=port, errors=None)
+    except OSError as error:
+        sys.stderr.write(f"{COMMAND}: {error.strerror}\n")
+        return 0.0
     try:
         server.wait()
-        sys.stderr.write(f"{COMMAND}: {GONE}\n")
-        threading.Event().wait()
     finally:
         server.end()
+    return time.monotonic() - started_s
 
 
 def ray_index() -> str:

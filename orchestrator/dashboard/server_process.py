@@ -24,15 +24,15 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
 REPLACEMENTS: Final = 1
 """One that dies again has a reason to."""
-LONG_LIFE_S: Final = 3600.0
-"""Of a server whose death is not held against its replacement: those of a head node serve for weeks."""
 END_TIMEOUT_S: Final = 5.0
 LOOK_EVERY_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
@@ -45,7 +45,15 @@ SILENCE_LIMIT_S: Final = 10.0
 class ServerProcess:
     """Serves from its making until `end`."""
 
-    def __init__(self, folder: Path, tickets: tuple[str, ...] = (), port: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        tickets: tuple[str, ...] = (),
+        *,
+        port: int = 0,
+        environment: Mapping[str, str] = MappingProxyType({}),
+        errors: int | None = subprocess.DEVNULL,
+    ) -> None:
         """Start the server.
 
         Args:
@@ -53,12 +61,16 @@ class ServerProcess:
             tickets: secrets of links that may be used once each; a replacement honours none,
                 as it cannot know which were used.
             port: to listen on; 0 = one that is free.
+            environment: of the server, beside this process's own.
+            errors: where it writes them; None = where this process does.
 
         Raises:
             OSError: there is no port, it is taken, or no process can be started.
         """
         self._folder = folder.absolute()
-        self._kept = _free(port)
+        self._environment = dict(environment)
+        self._errors = errors
+        self._kept = free_port(port)
         self._port: int = self._kept.getsockname()[1]
         self._ended = threading.Event()
         self._changing = threading.Lock()
@@ -93,16 +105,11 @@ class ServerProcess:
         self._kept.close()
 
     def _watch(self) -> None:
-        replacements_left = REPLACEMENTS
-        while True:
-            started_s = time.monotonic()
+        for replacements_left in range(REPLACEMENTS, -1, -1):
             self._stay_until_gone()
-            if time.monotonic() - started_s > LONG_LIFE_S:
-                replacements_left = REPLACEMENTS
             with self._changing:
                 if self._ended.is_set() or not replacements_left:
                     return  # the dashboard goes on without the tab
-                replacements_left -= 1
                 try:
                     self._process = self._start(())
                 except OSError:
@@ -134,8 +141,8 @@ class ServerProcess:
                 [sys.executable, "-m", "orchestrator.dashboard.server"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path, "RAY_AUTH_MODE": _auth_mode()},
+                stderr=self._errors,
+                env={**os.environ, "PYTHONPATH": path, **self._environment},
                 pass_fds=[listening.fileno()],
                 start_new_session=True,  # Ctrl-C is for the study; the server ends with the pipe
                 text=True,
@@ -160,8 +167,11 @@ def _answers(port: int) -> bool:
     return True
 
 
-def _free(port: int) -> socket.socket:
+def free_port(port: int = 0) -> socket.socket:
     """A bound socket on a port where nobody listens, not even a server of the same user.
+
+    Args:
+        port: wanted; 0 = any.
 
     Raises:
         OSError: the port is taken.
@@ -191,8 +201,3 @@ def _bound(port: int) -> socket.socket:
         made.close()
         raise
     return made
-
-
-def _auth_mode() -> str:
-    """As `cluster.connect` will set it for a Ray that it starts."""
-    return os.environ.get("RAY_AUTH_MODE") or "token"

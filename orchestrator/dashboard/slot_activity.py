@@ -77,9 +77,10 @@ class SlotActivity:
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
         ended_s, last_s = time_of(record), epoch_seconds(record["metrics"])
-        seconds = 0.0 if record.get("found") else last_s  # another command trained it
-        self._epoch_ends_s = (self._epoch_ends_s[0] if self._num_epochs else ended_s, ended_s)
-        self._num_epochs += 1
+        seconds = 0.0 if record.get("found") else last_s  # it was trained before
+        if not record.get("found"):
+            self._epoch_ends_s = (self._epoch_ends_s[0] if self._num_epochs else ended_s, ended_s)
+            self._num_epochs += 1
         name = one_line(str(record.get("slot", "")), _MAX_WORDS)
         before = self.slots.get(name)
         if before is None and len(self.slots) >= MAX_SLOTS:

@@ -33,10 +33,9 @@ class Tab:
         """Where a study's leaderboard is, plain or with a ticket; "" where it is nowhere."""
         if self.server_url is None or not dashboard_url:
             return ""
-        name = quote(study, safe="")
         if ticket is None:
-            return f"{dashboard_url}{ROUTE}#{name}"
-        return f"{dashboard_url}/?ticket={self.tickets[ticket]}&study={name}"
+            return _place(dashboard_url, study)
+        return f"{dashboard_url}/?ticket={self.tickets[ticket]}&study={quote(study, safe='')}"
 
 
 @contextmanager
@@ -54,7 +53,9 @@ def serving(folder: Path, *, wanted: bool = True) -> Iterator[Tab]:
         return
     tickets = (secrets.token_urlsafe(24), secrets.token_urlsafe(24))
     try:
-        server = ServerProcess(folder, tickets)
+        # As `cluster.connect` will set it for the Ray that it starts.
+        mode = os.environ.get("RAY_AUTH_MODE") or "token"
+        server = ServerProcess(folder, tickets, environment={"RAY_AUTH_MODE": mode})
     except OSError:  # no loopback, no file descriptor left
         yield Tab(None)
         return
@@ -77,10 +78,17 @@ def page_line(tab: Tab, dashboard_url: str, study: str) -> str:
 
 
 def cluster_line(dashboard_url: str, study: str) -> str:
-    """Where the leaderboard is in the dashboard of a joined cluster; "" where that has no tab."""
+    """Where the leaderboard is in the dashboard of a joined cluster; "" where that has no tab.
+
+    The study is there if the tab shows the folder that the study is in.
+    """
     if not dashboard_url or dashboard_problem(dashboard_url, ROUTE):
         return ""
-    return f"leaderboard {dashboard_url}{ROUTE}#{quote(study, safe='')}"
+    return f"leaderboard {_place(dashboard_url, study)}"
+
+
+def _place(dashboard_url: str, study: str) -> str:
+    return f"{dashboard_url}{ROUTE}#{quote(study, safe='')}"
 
 
 def open_page(link: str) -> bool:

@@ -62,7 +62,7 @@ from orchestrator.training.lineage_store import LAST, fetch_newest, lineage_plac
 from orchestrator.training.mailbox import Answer, Command
 from orchestrator.training.memory import batch_words, no_memory
 from orchestrator.training.precision import choose_precision
-from orchestrator.training.pulse import Pulse
+from orchestrator.training.pulse import Pulse, say
 from orchestrator.training.saving import Keeping, leave_only_best, save_epoch
 
 LOG = logging.getLogger(__name__)
@@ -125,8 +125,7 @@ def obey(settings: WorkerSettings) -> None:
     mailbox = settings["mailbox"]
     if not ray.get(mailbox.join.remote(rank())):
         raise SlotError(f"slot: worker {rank()} must start once; Ray Train started it again")
-    if settings["mark"] is not None:
-        settings["mark"].look_for()
+    _see_folder(settings)
     device = ray.train.torch.get_device()
     torch.set_num_threads(max(1, settings["threads"]))
     started = time.perf_counter()
@@ -142,6 +141,23 @@ def obey(settings: WorkerSettings) -> None:
             _leave(held.writer)
             return
         _reply(mailbox, _carry_out(command, held))
+
+
+def _see_folder(settings: WorkerSettings) -> None:
+    """Make sure that what is written here is not lost; all workers do, or none goes on.
+
+    Raises:
+        StorageError: one of them sees another folder than the driver.
+    """
+    mark, own = settings["mark"], Finding()
+    if mark is None:
+        return
+    words = f"{mark.folder} is not to be seen on {os.uname().nodename}: looks again"
+    try:
+        mark.look_for(lambda: say(settings["slot"], words))
+    except StorageError as error:
+        own = failure(error)
+    agree(own)
 
 
 def _leave(writer: CheckpointWriter) -> None:

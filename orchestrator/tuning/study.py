@@ -154,7 +154,7 @@ class Study:
             wanted_name: of the slot in the record, where no other process has it.
             notes: what the slot met as it began the training or went on with it.
             weights: the table of the file that it began with; recorded once a command, however many do.
-            found: whether a checkpoint had it: another command's time was spent on it.
+            found: whether a checkpoint had it, so that no time was spent on it now.
         """
         epoch = metrics["epoch"]
         # A slot that took the place of a dead one begins with an epoch that is recorded already.

@@ -1,7 +1,5 @@
 """Each check of the doctor with good and bad facts; every bad one names a remedy."""
 
-from dataclasses import replace
-
 import pytest
 
 from orchestrator import checks
@@ -226,16 +224,17 @@ def node(listed=(), gpus=0, free_gib=8.0):
 
 
 def test_nodes_that_would_keep_runs_elsewhere_are_named():
-    good = node()
-    lost = replace(good, address="10.0.0.3", seen=replace(good.seen, storage_problem="not there"))
-    assert_ok(checks.check_storage_of_nodes([good], "/nfs/runs"), "/nfs/runs/ is the same on all 1")
+    good, lost = ("10.0.0.2", ""), ("10.0.0.3", "not there")
+    assert_ok(checks.check_storage_of_nodes([good], "/nfs/runs"), "each of 1 would keep runs")
     check = checks.check_storage_of_nodes([good, lost], "/nfs/runs")
     assert_fails(check, "/nfs/runs/ on 10.0.0.3: not there", "s3://bucket/runs")
+    check = checks.check_storage_of_nodes([good, lost], "s3://bucket/runs")
+    assert_fails(check, "10.0.0.3: not there", "each node's Ray the environment")
 
 
 def test_an_object_store_that_takes_no_runs_fails():
-    assert_ok(checks.check_store("", "s3://b/runs"), "s3://b/runs can be written")
-    assert_fails(checks.check_store("no", "s3://b/runs"), "s3://b/runs: no", "credentials")
+    assert_ok(checks.check_store("", "", "s3://b/runs"), "s3://b/runs can be written")
+    assert_fails(checks.check_store("no", "Create it", "s3://b/runs"), "s3://b/runs: no", "Create")
 
 
 def test_a_node_says_what_it_has():

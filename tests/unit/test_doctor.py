@@ -4,14 +4,13 @@ import json
 from contextlib import nullcontext
 from dataclasses import replace
 
+import boto3
 import pytest
 
 from orchestrator import doctor, machine, node_facts
 from orchestrator.checks import GIB, Check
 from orchestrator.cluster import Cluster
 from orchestrator.config.errors import ConfigError
-from orchestrator.config.folder import folder
-from orchestrator.config.object_store import Store
 from orchestrator.dashboard import asking
 from orchestrator.node_facts import NodeFacts, Surroundings
 
@@ -89,36 +88,51 @@ def test_an_object_store_is_written_read_and_left_as_it_was(s3_bucket):
         "ok",
         f"{runs} can be written, read and cleared",
     )
-    assert Store(folder(runs)).files() == {}
+    kept = boto3.client("s3").list_objects_v2(Bucket=s3_bucket.removeprefix("s3://"), Prefix="runs")
+    assert {item["Key"] for item in kept.get("Contents", ())} <= {"runs/"}
     _, missing = doctor._check_storage("s3://no-such-bucket/runs")
     assert missing.verdict == "FAIL"
-    assert "credentials" in missing.remedy
+    assert "Create the bucket" in missing.remedy
 
 
-def test_nodes_look_for_a_mark_that_is_gone_when_they_have_looked(tmp_path):
-    with doctor._marked(str(tmp_path / "runs" / "later")) as mark:
-        assert mark.folder == tmp_path
-        assert mark.is_seen()
+def test_nodes_look_for_a_mark_that_is_gone_when_they_have_looked(tmp_path, monkeypatch):
+    looked = []
+
+    def ask(runs):
+        looked.append(runs)
+        return [("10.0.0.2", "" if isinstance(runs, str) or runs.is_seen() else "not there")]
+
+    monkeypatch.setattr(node_facts, "ask_storage", ask)
+    for runs in (str(tmp_path / "runs" / "later"), "s3://bucket/runs"):
+        (check,) = doctor._check_storage_of_nodes(runs)
+        assert check.verdict == "ok"
+    assert looked[0].folder == tmp_path
+    assert looked[1] == "s3://bucket/runs"
     assert list(tmp_path.iterdir()) == []
-    with doctor._marked("s3://bucket/runs") as address:
-        assert address == "s3://bucket/runs"
+
+
+def test_where_the_driver_cannot_write_no_node_is_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "leave_mark", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
+    monkeypatch.setattr(node_facts, "ask_storage", lambda _: pytest.fail("was asked"))
+    assert list(doctor._check_storage_of_nodes(str(tmp_path))) == []
 
 
 NODE = NodeFacts("10.0.0.2", 8, 0, GIB, Surroundings(machine.our_folders(), (), 8 * GIB))
 
 
-def lines(monkeypatch, cluster, nodes):
+def lines(monkeypatch, cluster, nodes, runs):
     """What is said of a Ray without starting one."""
     monkeypatch.setattr(doctor, "connect", lambda *_, **__: nullcontext(cluster))
-    monkeypatch.setattr(node_facts, "ask_nodes", lambda runs: nodes)
+    monkeypatch.setattr(node_facts, "ask_nodes", lambda: nodes)
+    monkeypatch.setattr(node_facts, "ask_storage", lambda runs: [(n.address, "") for n in nodes])
     monkeypatch.setattr(asking, "dashboard_problem", lambda url: "")
     monkeypatch.setattr(asking, "is_open", lambda url: False)
-    return {check.name: check for check in doctor._check_ray("10.0.0.1:6379", "")}
+    return {check.name: check for check in doctor._check_ray("10.0.0.1:6379", str(runs))}
 
 
-def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(monkeypatch):
+def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(monkeypatch, tmp_path):
     joined = Cluster(False, "10.0.0.1:6379", "http://10.0.0.1:8265", "")
-    said = lines(monkeypatch, joined, (NODE, replace(NODE, address="10.0.0.3")))
+    said = lines(monkeypatch, joined, (NODE, replace(NODE, address="10.0.0.3")), tmp_path)
     assert list(said) == [
         "Ray",
         "code in Ray's workers",
@@ -131,7 +145,7 @@ def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(mon
     assert said["dashboard"].found == "http://10.0.0.1:8265 answers"
 
 
-def test_of_a_private_ray_it_says_what_ablate_would_do(monkeypatch):
-    said = lines(monkeypatch, Cluster(True, "127.0.0.1:6379", "", ""), (NODE,))
+def test_of_a_private_ray_it_says_what_ablate_would_do(monkeypatch, tmp_path):
+    said = lines(monkeypatch, Cluster(True, "127.0.0.1:6379", "", ""), (NODE,), tmp_path)
     assert list(said) == ["Ray", "code in Ray's workers", "dashboard"]
     assert "ablate serves one" in said["dashboard"].found

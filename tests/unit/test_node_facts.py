@@ -11,8 +11,8 @@ from orchestrator.node_facts import Surroundings
 def test_a_worker_sees_its_own_node(monkeypatch):
     monkeypatch.setattr(machine, "list_gpus", lambda: ("NVIDIA H200, 575.1",))
     monkeypatch.setattr(machine, "free_memory_bytes", lambda: 7)
-    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7, "")
-    assert node_facts.look_around("") == expected
+    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7)
+    assert node_facts.look_around() == expected
 
 
 def test_a_worker_says_whether_it_keeps_runs_where_the_driver_does(
@@ -20,11 +20,11 @@ def test_a_worker_says_whether_it_keeps_runs_where_the_driver_does(
 ):
     monkeypatch.setattr(shared_folder, "REMEMBERED_S", 0.0)
     mark = leave_mark(tmp_path)
-    assert node_facts.look_around(mark).storage_problem == ""
+    assert node_facts.storage_problem(mark) == ""
     elsewhere = replace(mark, folder=tmp_path / "elsewhere")
-    assert "is not there" in node_facts.look_around(elsewhere).storage_problem
-    assert node_facts.look_around(f"{s3_bucket}/runs").storage_problem == ""
-    assert "cannot be written" in node_facts.look_around("s3://no-such/runs").storage_problem
+    assert "is not there" in node_facts.storage_problem(elsewhere)
+    assert node_facts.storage_problem(f"{s3_bucket}/runs") == ""
+    assert "cannot be written" in node_facts.storage_problem("s3://no-such/runs")
 
 
 def test_what_ray_counts_of_a_node_and_what_was_seen_there_are_put_together():

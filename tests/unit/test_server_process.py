@@ -13,9 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.dashboard import server as of_head
 from orchestrator.dashboard import server_process
-from orchestrator.dashboard.server import COMMAND, GONE, keep_up
-from orchestrator.dashboard.server_process import ROOT, ServerProcess
+from orchestrator.dashboard.server import COMMAND, FIRST_PAUSE_S, GONE, keep_up
+from orchestrator.dashboard.server_process import ROOT, ServerProcess, free_port
+from tests.integration.ray_nodes import within
 
 HEADERS = {"Authorization": "Bearer good"}
 
@@ -92,56 +94,86 @@ def test_a_server_that_hangs_does_not_hold_up_the_end(server, monkeypatch):
     assert not server._watcher.is_alive()
 
 
-def test_a_server_that_served_long_before_it_died_is_replaced_again(server, monkeypatch):
-    monkeypatch.setattr(server_process, "LONG_LIFE_S", 0.0)
-    for _ in range(3):
-        assert status(server) == 200
-        first = server._process
-        first.kill()
-        wait_for_another(server, first)
-    assert status(server) == 200
-
-
 @pytest.fixture
-def head(tmp_path, monkeypatch):
-    """The process of a head node, by the command of the README."""
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "good")
+def start_head(tmp_path, monkeypatch):
+    """Starts the process of a head node, by the command of the README."""
     with socket.create_server(("127.0.0.1", 0)) as found:
         port = found.getsockname()[1]
     command = [sys.executable, "-m", "orchestrator.dashboard.server", str(tmp_path), str(port)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    started = []
+
+    def start(**environment: str) -> subprocess.Popen[str]:
+        own = {name: text for name, text in os.environ.items() if not name.startswith("RAY_")}
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=own | environment, stderr=subprocess.PIPE, text=True
+        )
         process.url = f"http://127.0.0.1:{port}"
-        yield process
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
         process.kill()
+        process.communicate()
 
 
-def test_a_head_node_keeps_a_server_up_and_takes_it_with_it(head, tmp_path):
+def test_a_head_node_keeps_a_server_up_and_takes_it_with_it(start_head, tmp_path):
+    head = start_head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="good")
     assert within(60, lambda: answers(head))
     (first,) = children(head)
+    time.sleep(2 * server_process.LOOK_EVERY_S)  # its parent has heard it, too
     os.kill(first, signal.SIGSTOP)  # the dashboard would wait for it
-    os.kill(first, signal.SIGKILL)
-    assert within(60, lambda: children(head) not in ([], [first]) and answers(head))
+    assert within(120, lambda: children(head) not in ([], [first]) and answers(head))
     second = subprocess.run(head.args, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert (second.returncode, second.stdout) == (1, "")
     assert second.stderr.startswith(f"port: must be free on 127.0.0.1, got {head.args[-1]}: ")
     head.terminate()
     assert head.wait(60) == 0
     assert head.stderr.read() == ""
-    again = ServerProcess(tmp_path, port=int(head.args[-1]))  # though its connections linger
+    again = ServerProcess(
+        tmp_path, port=int(head.args[-1]), environment={"RAY_AUTH_TOKEN": "good"}
+    )  # though its connections linger
     assert status(again) == 200
     again.end()
 
 
-def test_a_head_node_whose_server_is_given_up_says_so_and_keeps_its_port(head):
+def test_a_head_node_whose_servers_soon_die_says_so_waits_and_keeps_its_port(start_head):
+    head = start_head(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="good")
     for _ in range(server_process.REPLACEMENTS + 1):
         assert within(60, lambda: answers(head))
         (serving,) = children(head)
         os.kill(serving, signal.SIGKILL)
         assert within(60, lambda: not answers(head))
-    assert head.stderr.readline() == f"{COMMAND}: {GONE}\n"
+    assert head.stderr.readline() == f"{COMMAND}: {GONE} {FIRST_PAUSE_S:g} s\n"
     with pytest.raises(OSError, match="in use"):
         socket.create_server(("127.0.0.1", int(head.args[-1])))
+
+
+def test_after_its_pause_a_head_node_starts_another_server(tmp_path, monkeypatch):
+    paused, lives = [], iter([1.0, 1.0, 7200.0, 1.0])
+    monkeypatch.setattr(of_head, "_serve_while_it_lives", lambda *_: next(lives))
+    monkeypatch.setattr(of_head.time, "sleep", paused.append)
+    monkeypatch.setattr(of_head.signal, "signal", lambda *_: None)
+    with pytest.raises(StopIteration):
+        keep_up([str(tmp_path), str(free_port().getsockname()[1])])
+    assert paused == [60.0, 120.0, 60.0, 120.0]
+
+
+def test_a_head_node_without_tokens_has_an_open_tab_as_its_dashboard_is(start_head, tmp_path):
+    head = start_head(RAY_AUTH_TOKEN_PATH=str(tmp_path / "none"))
+    url = f"{head.url}/api/leaderboard/studies"
+
+    def is_open() -> bool:
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return answer.status == 200
+        except urllib.error.HTTPError as error:
+            error.close()
+            raise
+        except OSError:
+            return False
+
+    assert within(60, is_open)
 
 
 @pytest.mark.parametrize(
@@ -150,15 +182,6 @@ def test_a_head_node_whose_server_is_given_up_says_so_and_keeps_its_port(head):
 def test_what_is_no_folder_and_port_is_refused(words):
     with pytest.raises(SystemExit, match="must be given a folder and a port"):
         keep_up(words)
-
-
-def within(limit_s, is_so):
-    end = time.monotonic() + limit_s
-    while time.monotonic() < end:
-        if is_so():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 def answers(server):

@@ -35,6 +35,9 @@ def test_an_epoch_that_a_checkpoint_had_took_none_of_the_slots_time():
     found = at(epoch("a", 1, 0.1), 10) | {"found": True}
     slot = activity(found, at(epoch("a", 2, 0.1), 16)).slots["slot-0"]
     assert (slot.seconds, slot.until_s - slot.since_s) == (5.5, 6.0)
+    handed_out = [at(epoch("a", k, 0.1), 10) | {"found": True} for k in range(1, 5)]
+    trained = [at(epoch("a", k, 0.1), 10 + 6 * k) for k in (5, 6)]
+    assert activity(*handed_out, *trained).per_epoch_s() == pytest.approx(6.0)
 
 
 def test_the_pace_is_of_all_slots_together():
