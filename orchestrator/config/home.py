@@ -9,7 +9,6 @@ truth, and the same command goes on from any machine.
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.config.storage import MARKER, as_typed, exclusive
+from orchestrator.config.storage import MARKER, as_typed, exclusive, remove_checkpoint
 
 if TYPE_CHECKING:  # pyarrow takes a while: only where there is an object store
     from orchestrator.config.folder import Folder
@@ -111,11 +110,11 @@ class Home:
         )
 
     def remove(self, name: str) -> int:
-        """Removes a folder with the files in it; returns how many bytes they had."""
+        """Removes a checkpoint's folder; returns how many bytes its files had."""
         if self.store is None:
             files = [file for file in (self.local / name).rglob("*") if file.is_file()]
             num_bytes = sum(file.stat().st_size for file in files)
-            shutil.rmtree(self.local / name)
+            remove_checkpoint(self.local / name)
             return num_bytes
         self.check()
         return (self.store / name).remove_all(first=MARKER)

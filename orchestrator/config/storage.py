@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -66,6 +67,25 @@ def write_json(path: Path, content: Mapping[str, object]) -> None:
     write_atomic(path, (text + "\n").encode())
 
 
+def remove_checkpoint(folder: Path) -> None:
+    """Remove a folder, and first the marker that vouches for it.
+
+    A network file system keeps what a process of this node reads under another name (`.nfs...`) until
+    that is closed, and so the folder: what is left then is no checkpoint any more, and harms nobody.
+    """
+    (folder / MARKER).unlink(missing_ok=True)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EBUSY) or not _is_only_open(folder):
+            raise
+
+
+def _is_only_open(folder: Path) -> bool:
+    files = [path for path in folder.rglob("*") if not path.is_dir()]
+    return all(path.name.startswith(".nfs") for path in files)
+
+
 def to_disk(path: Path) -> None:
     """Wait until the disk has a file's content."""
     with path.open("rb") as file:
@@ -109,7 +129,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
         name: the field that names the folder, for the message.
 
     Raises:
-        ConfigError: another process holds it.
+        ConfigError: another process holds it, or nobody can.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +142,12 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
+            if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
+                raise ConfigError(
+                    f"{name}: must be on storage where files can be locked; got {folder}: "
+                    f"{os.strerror(error.errno or 0)}. Mount it with locks (NFS version 4, no nolock), "
+                    f"or choose another place with out="
+                ) from error
             raise ConfigError(
                 f"{name}: only one process may work on a folder; another holds {folder}. "
                 f"Wait for it or end it, or choose another name with {name}=NAME"

@@ -26,6 +26,7 @@ from orchestrator.config.errors import CheckpointError
 from orchestrator.config.storage import (
     KEPT_FOR_RESUME,
     MARKER,
+    remove_checkpoint,
     sha256_of,
     storage_error,
     to_disk,
@@ -76,7 +77,7 @@ def save_for_resume(parent: Path, snapshot: Snapshot, state: CheckpointState) ->
     # Later epochs can only be another lineage's: they must not push this one out.
     known = sorted(old for old in parent.glob("epoch-*") if old.name <= folder.name)
     for old in known[:-KEPT_FOR_RESUME]:
-        shutil.rmtree(old)
+        remove_checkpoint(old)
     return folder
 
 
@@ -91,7 +92,7 @@ def keep_only(folder: Path) -> None:
     """Remove the other checkpoints beside this one."""
     for other in folder.parent.glob("epoch-*"):
         if other != folder:
-            shutil.rmtree(other)
+            remove_checkpoint(other)
 
 
 def newest_valid(
