@@ -124,6 +124,8 @@ def as_typed(path: Path) -> Path:
 def exclusive(folder: Path, name: str) -> Iterator[None]:
     """Hold a folder for one process; the system lets go of it when the process ends.
 
+    What a killed process had half written directly in it is removed.
+
     Args:
         folder: made if it is not there.
         name: the field that names the folder, for the message.
@@ -152,4 +154,23 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
                 f"{name}: only one process may work on a folder; another holds {folder}. "
                 f"Wait for it or end it, or choose another name with {name}=NAME"
             ) from error
+        _clear_halves(folder)
         yield
+
+
+def _clear_halves(folder: Path) -> None:
+    """Remove what processes that were killed had begun to write; those that live go on."""
+    for half in folder.glob(".*.tmp"):
+        pid = half.name.split(".")[-2]
+        if pid.isdecimal() and not _is_alive(int(pid)):
+            half.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True

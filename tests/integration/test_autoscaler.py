@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from orchestrator.tuning.ledger import LEDGER, read_records
+from tests.integration.output_budget import beyond_budget
 from tests.integration.ray_nodes import ROOT, Nodes
 from tests.unit.prepared_set import write_set
 
@@ -55,7 +56,8 @@ def test_a_study_begins_where_no_node_is_up_and_has_a_slot_on_each_that_came(nod
     assert done.returncode == 0, done.stdout + done.stderr + cluster.output("head")
     plan = "slots       1 at once, each 1 x (2 CPUs); waiting for a node for the first and room for 1 more"
     assert plan in done.stdout
-    assert "WARNING" not in done.stderr
+    assert beyond_budget(done.stdout + done.stderr, num_epochs=80) == [], done.stdout
+    assert done.stdout.count("\nepoch  lineage ") == 80
     epochs = [one for one in read_records(tmp_path / "s" / LEDGER) if one["record"] == "epoch"]
     assert len(epochs) == 80
     assert {one["slot"] for one in epochs} == {"slot-0", "slot-1"}

@@ -18,6 +18,7 @@ import yaml
 from orchestrator.config.folder import folder
 from orchestrator.config.object_store import Store
 from orchestrator.config.storage import MARKER
+from tests.integration.output_budget import beyond_budget
 from tests.integration.ray_nodes import ROOT, Nodes, can_have_other_disk
 from tests.unit.prepared_set import write_set
 
@@ -107,6 +108,7 @@ def test_a_study_in_a_bucket_needs_no_disk_that_nodes_share(nodes, disk, s3_buck
     study = begin(nodes, disk, "ablate", *words, "resources.gpus_per_worker=0")
     said, error = study.communicate(timeout=400)
     assert study.returncode == 0, said + error
+    assert beyond_budget(said + error, num_epochs=2) == [], said + error
     store = Store(folder(f"{out}/s"))
     kept = [name for name in store.files() if name.endswith(f"milestones/epoch-0002/{MARKER}")]
     assert len(kept) == 1
