@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.cluster import connect, nodes
+from orchestrator.cluster import connect, nodes, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.home import Home
@@ -58,6 +58,7 @@ PRIORS = "priors.json"
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(AdaptConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     from orchestrator.adaptation_job import checked_adaptation, facts  # torch: seconds
 
     adaptation = checked_adaptation(config)

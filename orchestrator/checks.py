@@ -277,6 +277,29 @@ def check_storage_of_nodes(answers: Sequence[tuple[str, str]], runs: str) -> Che
     return Check("storage of nodes", "ok", found)
 
 
+def check_versions_of_nodes(nodes: Sequence[NodeFacts], here: Mapping[str, str]) -> Check:
+    """Whether every node computes with the packages that this process has.
+
+    Args:
+        nodes: Of the cluster.
+        here: Versions installed here, by canonical name.
+    """
+    wrong = [
+        f"{name} {version or 'missing'} on {node.address} ({here.get(name) or 'none'} here)"
+        for node in nodes
+        for name, version in node.seen.versions.items()
+        if version != here.get(name, "")
+    ]
+    if wrong:
+        remedy = (
+            "Install the same there, by constraints.txt: a training must not change with its node"
+        )
+        return Check("packages of nodes", "FAIL", _few(wrong), remedy)
+    return Check(
+        "packages of nodes", "ok", f"each of {len(nodes)} has the versions of this process"
+    )
+
+
 def check_node(node: NodeFacts) -> Check:
     """What a node of a joined cluster has, and whether Ray counts the GPUs that are there."""
     name, listed = f"node {node.address}", node.seen.listed_gpus

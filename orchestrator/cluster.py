@@ -67,7 +67,7 @@ class Cluster:
         started: Whether this process started it, and ends it.
         address: host:port.
         dashboard_url: "" where there is none.
-        logs: Folder of the session's logs on the head node.
+        logs: Folder of the session's logs on this node, which is the head where this is a job's driver.
     """
 
     started: bool
@@ -128,14 +128,18 @@ def is_private(address: str) -> bool:
     return not _resolve(address)
 
 
-def refuse_lost_folder(out: str) -> None:
+def refuse_lost_folder(out: str | None) -> None:
     """Refuse a folder inside Ray's copy of the code, in which a submitted job runs and is lost.
+
+    Args:
+        out: as given, `~` expanded; None where the command chooses one beside what it reads.
 
     Raises:
         ConfigError: this process is such a job, and `out` is a relative path.
     """
-    is_job = JOB_MARK in os.environ
-    if is_job and "://" not in out and not Path(out).expanduser().is_absolute():
+    if out is None or JOB_MARK not in os.environ:
+        return
+    if "://" not in out and not Path(out).is_absolute():
         raise ConfigError(
             f"out: must be a path that all nodes see, or s3://bucket/folder, in a submitted job; got "
             f"{out!r}, which would lie in Ray's copy of the code. Type out=/shared/{Path(out).name}"

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.cluster import connect
+from orchestrator.cluster import connect, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.production import DiagnoseConfig
 from orchestrator.config.storage import as_typed, exclusive
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse(
         DiagnoseConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
     )
+    refuse_lost_folder(config.out)
     from orchestrator.diagnosis_job import checked_comparison  # torch: seconds
 
     comparison = checked_comparison(config)

@@ -132,6 +132,7 @@ def _check_nodes(cluster: Cluster) -> Iterator[Check]:
     verdicts = [checks.check_ours(WORKERS, node.seen.folders) for node in nodes]
     yield next((check for check in verdicts if check.verdict != "ok"), verdicts[0])
     if not cluster.started:  # a Ray of this machine has what the lines above say
+        yield checks.check_versions_of_nodes(nodes, machine.installed_versions())
         yield from map(checks.check_node, nodes)
 
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from orchestrator.cluster import connect
+from orchestrator.cluster import connect, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.evaluation import EvaluateConfig
 from orchestrator.config.storage import as_typed, exclusive
@@ -46,6 +46,7 @@ def main(argv: Sequence[str]) -> int:
     config = parse(
         EvaluateConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES
     )
+    refuse_lost_folder(config.out)
     from orchestrator.evaluation_job import checked_job, facts  # torch: seconds
 
     job = checked_job(config)

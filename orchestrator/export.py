@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.checkpoint_choice import Choice, choose
+from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.prediction import ExportConfig
@@ -55,6 +56,7 @@ FOLDER = "export"
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(ExportConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     choice = choose(config.checkpoint)
     _check_formats(config)
     stored, facts = open_checkpoint(choice, config.run_data)

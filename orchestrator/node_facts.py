@@ -14,6 +14,8 @@ from orchestrator import machine
 from orchestrator.config.shared_folder import Mark
 
 WORKER_TIMEOUT_S = 180.0
+COMPUTING = ("torch", "torchvision", "numpy", "pyarrow", "safetensors")
+"""Packages on which it depends what a worker computes, reads and writes."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,13 @@ class Surroundings:
         folders: Of each package of ours as the worker imports it; "" where it cannot.
         listed_gpus: "name, driver version" of each GPU that the node's driver lists.
         free_memory_bytes: Memory that can still be taken there.
+        versions: Of the packages that compute, "" of one that is not installed.
     """
 
     folders: Mapping[str, str]
     listed_gpus: tuple[str, ...]
     free_memory_bytes: int
+    versions: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -52,7 +56,13 @@ class NodeFacts:
 
 def look_around() -> Surroundings:
     """What this process sees of its node. WORKER."""
-    return Surroundings(machine.our_folders(), machine.list_gpus(), machine.free_memory_bytes())
+    installed = machine.installed_versions()
+    return Surroundings(
+        machine.our_folders(),
+        machine.list_gpus(),
+        machine.free_memory_bytes(),
+        {name: installed.get(name, "") for name in COMPUTING},
+    )
 
 
 def ask_nodes() -> tuple[NodeFacts, ...]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.checkpoint_choice import Choice, choose
+from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED
@@ -58,6 +59,7 @@ class _Found:
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(PredictConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     choice = choose(config.checkpoint)
     from orchestrator.ingest.loose_images import list_images
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.commands import ReportConfig
 from orchestrator.config.errors import ConfigError
@@ -37,6 +38,7 @@ PARTLY = 1
 def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(ReportConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
+    refuse_lost_folder(config.out)
     places = [_folder("study", config.study), *(_folder("also", place) for place in config.also)]
     sources = find_sources(places)
     if sources.is_empty:

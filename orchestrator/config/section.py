@@ -8,6 +8,7 @@ number. A `Section` refuses these in every field, however deep the type is neste
 from __future__ import annotations
 
 import math
+import os
 import re
 from typing import Annotated, Any
 
@@ -35,7 +36,12 @@ def _no_address(path: str) -> str:
             f"must be a path on this machine or a mounted file system; got {path!r}. Copy what lies "
             "in an object store to a disk first"
         )
-    return path
+    return _expanded(path)
+
+
+def _expanded(path: str) -> str:
+    """`~` is the home folder: no shell expands it behind `out=`."""
+    return os.path.expanduser(path)  # noqa: PTH111 - as typed but for that
 
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
@@ -44,7 +50,7 @@ LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
 
 def _known_address(path: str) -> str:
     absolute_address(path)
-    return path
+    return _expanded(path)
 
 
 StoragePath = Annotated[str, Field(min_length=1), AfterValidator(_known_address)]

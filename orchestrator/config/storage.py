@@ -115,9 +115,12 @@ def sha256_of(path: Path) -> str:
 
 
 def as_typed(path: Path) -> Path:
-    """The path as a user in this folder would type it."""
-    here = Path.cwd()
-    return path.relative_to(here) if path.is_relative_to(here) else path
+    """The path as a user in this folder would type it; the name of the home folder is not shown."""
+    here, home = Path.cwd(), Path.home()
+    if path.is_relative_to(here):
+        return path.relative_to(here)
+    hides = home != Path(home.anchor) and path.is_relative_to(home)
+    return Path("~") / path.relative_to(home) if hides else path
 
 
 @contextmanager

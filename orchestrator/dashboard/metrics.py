@@ -125,7 +125,9 @@ def slot_values(view: StudyView, slots: Slots, now_s: float) -> dict[str, dict[s
         name: {
             **_of_epoch(_last_point(view, slot)),
             "fer_slot_utilisation": slot.busy_share(
-                slot.until_s if is_over else now_s, at_work=_is_open(view, slot)
+                slot.until_s if is_over else now_s,
+                # What has ended its training begins another at once while any is queued.
+                at_work=_is_open(view, slot) or view.count("queued") > 0,
             ),
         }
         for name, slot in slots.items()

@@ -130,8 +130,8 @@ class ServerProcess:
     def _start(self, tickets: tuple[str, ...]) -> subprocess.Popen[str]:
         """What the process needs to know goes over a pipe, where nobody else reads."""
         path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))
+        # It listens when it is ready to answer: until then connections are refused.
         with _bound(self._port) as listening:
-            listening.listen()
             orders = {
                 "socket": listening.fileno(),
                 "folder": str(self._folder),

@@ -219,7 +219,7 @@ def test_storage_fails_with_its_problem():
 
 
 def node(listed=(), gpus=0, free_gib=8.0):
-    seen = Surroundings(HERE, tuple(listed), int(free_gib * GIB))
+    seen = Surroundings(HERE, tuple(listed), int(free_gib * GIB), {"torch": "2.14.1"})
     return NodeFacts("10.0.0.2", 8, gpus, 2 * GIB, seen)
 
 
@@ -235,6 +235,12 @@ def test_nodes_that_would_keep_runs_elsewhere_are_named():
 def test_an_object_store_that_takes_no_runs_fails():
     assert_ok(checks.check_store("", "", "s3://b/runs"), "s3://b/runs can be written")
     assert_fails(checks.check_store("no", "Create it", "s3://b/runs"), "s3://b/runs: no", "Create")
+
+
+def test_a_node_that_computes_with_other_packages_fails():
+    assert_ok(checks.check_versions_of_nodes([node()], {"torch": "2.14.1"}), "each of 1")
+    check = checks.check_versions_of_nodes([node()], {"torch": "2.13.0"})
+    assert_fails(check, "torch 2.14.1 on 10.0.0.2 (2.13.0 here)", "constraints.txt")
 
 
 def test_a_node_says_what_it_has():

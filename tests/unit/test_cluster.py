@@ -1,12 +1,27 @@
 """Addresses of clusters: what cannot be one is refused before Ray is started."""
 
 import socket
+from pathlib import Path
 
 import pytest
 
-from orchestrator import ablate, prepare, reproduce, train
+from orchestrator import (
+    ablate,
+    adapt,
+    diagnose,
+    evaluate,
+    export,
+    predict,
+    prepare,
+    report,
+    reproduce,
+    train,
+)
 from orchestrator.cluster import JOB_MARK, connect, refuse_lost_folder
+from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.storage import as_typed
+from orchestrator.config.validate import validate
 
 
 def refusal(address):
@@ -38,10 +53,23 @@ def test_a_submitted_job_does_not_write_into_rays_copy_of_the_code(monkeypatch):
     for out in ("runs", "/shared/runs", "s3://bucket/runs"):
         refuse_lost_folder(out)
     monkeypatch.setenv(JOB_MARK, "{}")
-    for out in ("/shared/runs", "~/runs", "s3://bucket/runs"):
+    for out in ("/shared/runs", None, "s3://bucket/runs"):
         refuse_lost_folder(out)
-    for command in (ablate, train, prepare, reproduce):
+    given = {predict: ["source=/faces"], diagnose: ["production=/new"], adapt: ["production=/new"]}
+    of_checkpoint = (predict, evaluate, diagnose, adapt, export)
+    for command in (ablate, train, prepare, reproduce, report, *of_checkpoint):
+        words = ["checkpoint=/runs/r"] if command in of_checkpoint else []
+        words += ["study=/runs/s"] if command is report else given.get(command, [])
         with pytest.raises(
-            ConfigError, match=r"out: must be a path that all nodes see.*got 'mine'"
+            ConfigError, match=r"out: must be a path that all nodes see.*got 'mine.csv'"
         ):
-            command.main(["out=mine"])
+            command.main([*words, "out=mine.csv"])
+    with pytest.raises(ConfigError, match=r"got 'predictions.csv'"):
+        predict.main(["checkpoint=/runs/r", "source=/faces"])
+
+
+def test_the_home_folder_is_meant_by_a_tilde_wherever_a_path_is_given(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/somebody")
+    config = validate(AblateConfig, ("a test", {"out": "~/runs", "data.path": "~/faces"}))
+    assert (config.out, config.data.path) == ("/home/somebody/runs", "/home/somebody/faces")
+    assert str(as_typed(Path("/home/somebody/runs/s"))) == "~/runs/s"

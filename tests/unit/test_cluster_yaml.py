@@ -75,6 +75,12 @@ def test_head_and_workers_ask_for_the_token_and_get_its_file(prepared):
     assert "~/.ray/auth_token" in prepared["file_mounts"]
 
 
+def test_a_job_that_is_stopped_may_end_its_epochs(prepared):
+    """Ray reads it where jobs are supervised; what a job's own environment says goes before."""
+    head = next(line for line in starts(prepared) if "--head" in line)
+    assert head.index("RAY_JOB_STOP_WAIT_TIME_S=600") < head.index("ray start")
+
+
 def test_the_dashboard_is_on_loopback_only(prepared):
     head = next(line for line in starts(prepared) if "--head" in line)
     assert "--dashboard-host=127.0.0.1" in head

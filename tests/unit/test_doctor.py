@@ -3,6 +3,7 @@
 import json
 from contextlib import nullcontext
 from dataclasses import replace
+from importlib.metadata import version
 
 import boto3
 import pytest
@@ -117,7 +118,8 @@ def test_where_the_driver_cannot_write_no_node_is_asked(tmp_path, monkeypatch):
     assert list(doctor._check_storage_of_nodes(str(tmp_path))) == []
 
 
-NODE = NodeFacts("10.0.0.2", 8, 0, GIB, Surroundings(machine.our_folders(), (), 8 * GIB))
+SEEN = Surroundings(machine.our_folders(), (), 8 * GIB, {"torch": version("torch")})
+NODE = NodeFacts("10.0.0.2", 8, 0, GIB, SEEN)
 
 
 def lines(monkeypatch, cluster, nodes, runs):
@@ -136,6 +138,7 @@ def test_a_joined_cluster_has_a_line_for_each_node_and_one_for_its_dashboard(mon
     assert list(said) == [
         "Ray",
         "code in Ray's workers",
+        "packages of nodes",
         "node 10.0.0.2",
         "node 10.0.0.3",
         "storage of nodes",

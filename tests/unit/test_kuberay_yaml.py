@@ -1,8 +1,9 @@
 """deploy/kuberay.yaml has the fields of KubeRay's types and keeps what it promises.
 
-The operator's own schema could not be had as a file. What is here is an excerpt, written down by
-hand from the API reference of KubeRay 1.6 (`ray.io/v1`) and of Kubernetes's pods: the fields that
-there are, of which type, and which must be. A field that is not in it may exist there.
+The operator's own schema is a file of tens of thousands of lines. What is here is an excerpt, written
+down by hand from the API reference of KubeRay 1.6.2 (`ray.io/v1`), compared with the types in its
+source, and from that of Kubernetes's pods: the fields that there are, of which type, and which must be.
+A field that is not in it may exist there.
 """
 
 import re
@@ -156,6 +157,11 @@ def test_a_token_is_asked_for_by_ray_and_by_our_page(cluster):
     assert environment["RAY_AUTH_MODE"]["value"] == "token"
     secret = environment["RAY_AUTH_TOKEN"]["valueFrom"]["secretKeyRef"]
     assert secret == {"name": auth["secretName"], "key": "auth_token"}
+
+
+def test_a_job_that_is_stopped_may_end_its_epochs(cluster):
+    head = cluster["headGroupSpec"]["template"]["spec"]["containers"][0]
+    assert {"name": "RAY_JOB_STOP_WAIT_TIME_S", "value": "600"} in head["env"]
 
 
 def test_the_dashboard_asks_the_page_that_runs_beside_it(cluster):

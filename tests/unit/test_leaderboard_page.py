@@ -94,3 +94,30 @@ def test_the_dashboards_first_page_gains_one_script():
 def test_a_ledger_that_cannot_be_read_has_no_page(tmp_path):
     with pytest.raises(OrchestratorError, match="must have a sound ledger"):
         written(tmp_path, [{"record": "study", "version": 99}])
+
+
+def contrast(*colours):
+    """Of two colours, each (r, g, b) in [0, 255]: https://www.w3.org/TR/WCAG22/#dfn-contrast-ratio"""
+
+    def luminance(colour):
+        parts = [c / 255 / 12.92 if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    darker, lighter = sorted(map(luminance, colours))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def test_counts_are_legible_on_the_darkest_cell_of_the_confusion_matrix_by_day_and_night():
+    css, most = (
+        page.part(page.STYLE),
+        int(re.search(r"MOST_HEAT = (\d+)", page.part(page.SCRIPT))[1]),
+    )
+    for name in ("ink", "heat", "card"):
+        assert len(re.findall(rf"--{name}: #", css)) == 2, "by day and by night"
+    for ink, heat, card in zip(
+        *(re.findall(rf"--{name}: #(\w{{6}})", css) for name in ("ink", "heat", "card")),
+        strict=True,
+    ):
+        ink, heat, card = (bytes.fromhex(colour) for colour in (ink, heat, card))
+        cell = [(most * h + (100 - most) * c) / 100 for h, c in zip(heat, card, strict=True)]
+        assert contrast(ink, cell) > 4.5

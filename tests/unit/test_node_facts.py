@@ -1,17 +1,20 @@
 """What a worker sees of its node, put together with what Ray counts there."""
 
 from dataclasses import replace
+from importlib.metadata import version
 
 from orchestrator import machine, node_facts
 from orchestrator.config import shared_folder
 from orchestrator.config.shared_folder import leave_mark
 from orchestrator.node_facts import Surroundings
 
+VERSIONS = {name: version(name) for name in node_facts.COMPUTING}
+
 
 def test_a_worker_sees_its_own_node(monkeypatch):
     monkeypatch.setattr(machine, "list_gpus", lambda: ("NVIDIA H200, 575.1",))
     monkeypatch.setattr(machine, "free_memory_bytes", lambda: 7)
-    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7)
+    expected = Surroundings(machine.our_folders(), ("NVIDIA H200, 575.1",), 7, VERSIONS)
     assert node_facts.look_around() == expected
 
 
@@ -28,7 +31,7 @@ def test_a_worker_says_whether_it_keeps_runs_where_the_driver_does(
 
 
 def test_what_ray_counts_of_a_node_and_what_was_seen_there_are_put_together():
-    seen = Surroundings({}, (), 7)
+    seen = Surroundings({}, (), 7, {})
     node = {"NodeManagerAddress": "10.0.0.2", "Resources": {"CPU": 8.0, "object_store_memory": 9.0}}
     facts = node_facts._facts(node, seen)
     assert (facts.address, facts.cpus, facts.gpus) == ("10.0.0.2", 8, 0)

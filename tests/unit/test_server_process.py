@@ -39,11 +39,11 @@ def status(server):
 
 
 def test_a_server_that_soon_dies_again_is_replaced_once_and_its_port_stays_ours(server):
-    assert status(server) == 200
+    assert within(60, lambda: answers(server))
     first = server._process
     first.kill()
     wait_for_another(server, first)
-    assert status(server) == 200
+    assert within(60, lambda: answers(server))
     server._process.kill()
     assert_the_tab_is_gone(server)
     with pytest.raises(OSError, match="in use"):
@@ -52,7 +52,7 @@ def test_a_server_that_soon_dies_again_is_replaced_once_and_its_port_stays_ours(
 
 def test_a_server_that_hangs_is_killed_and_replaced_once(server, monkeypatch):
     """The system accepts connections for it: the dashboard would wait on each."""
-    assert status(server) == 200
+    assert within(60, lambda: answers(server))
     first = server._process
     stop(first)
     with monkeypatch.context() as hasty:
@@ -61,7 +61,7 @@ def test_a_server_that_hangs_is_killed_and_replaced_once(server, monkeypatch):
         hasty.setattr(server_process, "SILENCE_LIMIT_S", 0.5)
         wait_for_another(server, first)
     assert first.returncode == -signal.SIGKILL
-    assert status(server) == 200
+    assert within(60, lambda: answers(server))
     stop(server._process)
     monkeypatch.setattr(server_process, "START_LIMIT_S", 0.5)
     monkeypatch.setattr(server_process, "ANSWER_TIMEOUT_S", 0.1)
@@ -86,7 +86,7 @@ def test_until_its_first_answer_a_server_is_given_more_time(tmp_path, monkeypatc
 
 def test_a_server_that_hangs_does_not_hold_up_the_end(server, monkeypatch):
     monkeypatch.setattr(server_process, "END_TIMEOUT_S", 0.2)
-    assert status(server) == 200
+    assert within(60, lambda: answers(server))
     stop(server._process)
     server.end()
     assert server._process.returncode == -signal.SIGKILL
@@ -133,7 +133,7 @@ def test_a_head_node_keeps_a_server_up_and_takes_it_with_it(start_head, tmp_path
     again = ServerProcess(
         tmp_path, port=int(head.args[-1]), environment={"RAY_AUTH_TOKEN": "good"}
     )  # though its connections linger
-    assert status(again) == 200
+    assert within(60, lambda: answers(again))
     again.end()
 
 

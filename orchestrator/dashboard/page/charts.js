@@ -89,6 +89,8 @@ function prepareSlices() {
     if (byId("slice-" + i)) return;
     var chart = element("div", undefined, "chart");
     chart.id = "slice-" + i;
+    chart.setAttribute("role", "img");
+    chart.setAttribute("aria-label", "Macro-F1 of each trial by " + field.name + "; the leaderboard has both as a table");
     box.append(chart);
     seen.observe(chart);
   });

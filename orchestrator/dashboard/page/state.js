@@ -1,7 +1,7 @@
 // What the page knows and has been asked for, and how figures are written. Every text goes
 // into the page as text, never as markup. The parts of this script share one function.
 
-var POLL_MS = 2000, DRAW_EVERY_MS = 2000, FIRST_ROWS = 50, MAX_SLICES = 16, LEADERS = 6;
+var POLL_MS = 2000, DRAW_EVERY_MS = 2000, FIRST_ROWS = 50, MOST_HEAT = 60, MAX_SLICES = 16, LEADERS = 6;
 // Okabe & Ito's colours, told apart with any colour vision; on dark ground the light ones first.
 var PALETTE = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00"];
 var PALETTE_ON_DARK = ["#56B4E9", "#E69F00", "#1fc39a", "#CC79A7", "#F0E442", "#ee7733"];

@@ -52,11 +52,15 @@ function showBoard() {
   wanted.forEach(function (row, i) {
     var label = labels.get(row.trial), known = lines.get(row.trial);
     var mean = means.get(row.trial), key = shape.length + label + mean + picked.has(row.trial) + head.fields.map(function (f) { return f.path; });
-    if (!known || known.row !== row || known.key !== key)
+    var focused = false;
+    if (!known || known.row !== row || known.key !== key) {
+      focused = Boolean(known) && known.line.contains(document.activeElement);
       known = { row: row, key: key, line: lineOf(row, label, mean, shape) };
+    }
     kept.set(row.trial, known);
     // Only what moved is moved, so that the focus stays where it is.
     if (body.rows[i] !== known.line) body.insertBefore(known.line, body.rows[i] || null);
+    if (focused) known.line.querySelector("button").focus();
   });
   while (body.rows.length > wanted.length) body.deleteRow(wanted.length);
   lines = kept;
