@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import EMOTIONS
@@ -47,7 +48,7 @@ from orchestrator.results.study_view import StudyView
 from orchestrator.results.tensorboard import TensorBoard
 from orchestrator.run_folder import send_results
 from orchestrator.stopping import go_on
-from orchestrator.study_job import StudyJob, plan, train_study
+from orchestrator.study_job import StudyJob, Trained, plan, train_study
 from orchestrator.tuning.capacity import Node, SlotCapacity, plan_slots, this_machine
 from orchestrator.tuning.ledger import Ledger
 from orchestrator.tuning.plan import (
@@ -144,40 +145,41 @@ def _ablate(job: StudyJob, cluster: Cluster) -> int:
     capacity = _plan(job, nodes(), nodes_to_come(job.config.address))
     if job.config.dry_run:
         return 0
+    with Ledger(job.home) as ledger:  # held until all is written: nobody has newer tables
+        trained, view, boards = _train(job, cluster, ledger, capacity)
+        effects = effects_of(view)
+        write_all(view, job.folder)
+        write_effects(effects, view, job.folder)
+        closing = (*_closing(job, view, cluster, complete=trained.complete), *boards)
+        board_lines = (without_home(text_table(view)), *effect_lines(effects))
+        print("", *board_lines, "", *trained.said, *closing, sep="\n")
+        try:
+            write_page(job.folder)
+        except (OrchestratorError, OSError) as error:  # the study is whole without it
+            print(f"page        not written: {one_line(str(error), 200)}")
+        for line in send_results(ledger.home):
+            print(line)
+    return _exit_status(view, complete=trained.complete)
+
+
+def _train(
+    job: StudyJob, cluster: Cluster, ledger: Ledger, capacity: SlotCapacity
+) -> tuple[Trained, StudyView, tuple[str, ...]]:
+    """Trains what is left, shown live; the study then, and what TensorBoard and Optuna say of it."""
     tensorboard = TensorBoard(job.folder, print)
     journal = OptunaJournal(job.folder, print)
     in_ray = shown_in_ray(job.folder, cluster.logs)
-    with (
-        Ledger(job.home) as ledger,
-        LiveBoard(sys.stdout) as board,
-        tensorboard,
-        journal,
-        in_ray,
-    ):
+    with LiveBoard(sys.stdout) as board, tensorboard, journal, in_ray:
         samples = StudySamples(tensorboard, job.dataset)
         others = (journal.show,)
         screen = StudyScreen(board, tensorboard, samples, job.resolver.experiment, others)
         trained = train_study(job, ledger, screen, journal, capacity, cluster.logs)
-        freed = _clean_up(job, ledger, screen) if trained.complete else ()
+        if trained.complete:
+            trained = replace(trained, said=(*trained.said, *_clean_up(job, ledger, screen)))
         view = screen.view()
         tensorboard.show(view)
-    write_all(view, job.folder)
-    effects = effects_of(view)
-    write_effects(effects, view, job.folder)
-    closing = (
-        *_closing(job, view, cluster, complete=trained.complete),
-        *job.home.named(tensorboard.closing_lines()),
-        *job.home.named(journal.closing_lines()),
-    )
-    board_lines = (without_home(text_table(view)), *effect_lines(effects))
-    print("", *board_lines, "", *trained.times, *freed, *closing, sep="\n")
-    try:
-        write_page(job.folder)
-    except (OrchestratorError, OSError) as error:  # the study is whole without it
-        print(f"page        not written: {one_line(str(error), 200)}")
-    for line in send_results(job.home):
-        print(line)
-    return _exit_status(view, complete=trained.complete)
+    boards = (*tensorboard.closing_lines(), *journal.closing_lines())
+    return trained, view, job.home.named(boards)
 
 
 def _plan(

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.errors import ConfigError, OrchestratorError, StalledError
 from orchestrator.quiet import quiet_start
 from orchestrator.tuning.capacity import Node
 
@@ -264,13 +264,15 @@ def _start(
 
 @contextmanager
 def _session_folder() -> Iterator[Path]:
-    """A folder for one private Ray, with its logs; a bug leaves it behind to be read."""
+    """A folder for one private Ray, with its logs; a bug leaves it behind to be read, a stall too."""
     parent = Path(tempfile.gettempdir())
     if len(f"{parent}/ray-12345678{SOCKET_TAIL}".encode()) > MAX_SOCKET_BYTES:
         parent = Path("/tmp")  # Unix sockets bear no long paths
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir=parent))
     try:
         yield folder
+    except StalledError:
+        raise  # its report names these logs
     except (OrchestratorError, KeyboardInterrupt, GeneratorExit):
         shutil.rmtree(folder, ignore_errors=True)
         raise

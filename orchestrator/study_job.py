@@ -94,11 +94,12 @@ class Trained:
     Attributes:
         complete: whether every trial has ended and none is to come: of a sampled space those that
             are not drawn yet are in no ledger, so that its view cannot tell.
-        times: where the time went, in lines; none where there was nothing to train.
+        said: where the time went and what else there is to say, in lines; none where there was
+            nothing to train.
     """
 
     complete: bool
-    times: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
 
 
 def plan(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -118,7 +119,7 @@ def _level(text: str, rows: Sequence[TrialRow]) -> Level:
 
 def _is_balanced(rows: Sequence[TrialRow], paths: Sequence[str]) -> bool:
     tried = [tuple(repr(row.values[path]) for path in paths) for row in rows]
-    count = {combination: tried.count(combination) for combination in set(tried)}
+    count = Counter(tried)
     num_possible = math.prod(len({c[k] for c in count}) for k in range(len(paths)))
     return len(count) == num_possible and len(set(count.values())) == 1
 

@@ -33,16 +33,19 @@ class Utilisation:
     def __init__(self) -> None:
         self._slots: dict[str, _Slot] = {}
         self._gaps_s: list[float] = []
+        self._num_planned = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take one record in; only epochs tell of slots."""
+        """Take one record in; only the plan and epochs tell of slots."""
+        if record.get("record") == "study":
+            self._num_planned = int((record.get("resources") or {}).get("slots") or 0)
         if record.get("record") != "epoch":
             return
         ended_s = datetime.fromisoformat(str(record["time"])).timestamp()
         seconds = record["metrics"].get("seconds") or {}
         trained_s = 0.0 if record.get("found") else sum(seconds.values())
         name, lineage = str(record["slot"]), str(record["lineage"])
-        slot = self._slots.get(name)
+        slot = self._slots.get(name) or self._succeeded(name)
         if slot is None:
             self._slots[name] = _Slot(lineage, ended_s - trained_s, ended_s, trained_s)
             return
@@ -50,6 +53,17 @@ class Utilisation:
             self._gaps_s.append(max(0.0, ended_s - trained_s - slot.until_s))
         slot.lineage, slot.until_s = lineage, ended_s
         slot.trained_s += trained_s
+
+    def _succeeded(self, name: str) -> _Slot | None:
+        """The account of the slot that a new one took the place of, from now on under its name.
+
+        Where there are as many as planned, one of them has died: the one that is silent longest.
+        """
+        if not 0 < self._num_planned <= len(self._slots):
+            return None
+        dead = min(self._slots, key=lambda known: self._slots[known].until_s)
+        self._slots[name] = self._slots.pop(dead)
+        return self._slots[name]
 
     def share(self) -> float | None:
         """Share of the slots' steady time that was training, in [0, 1]; None before any epoch."""

@@ -82,7 +82,10 @@ WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "tim
 """In errors of devices and networks, which have no class of their own."""
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-LOST_WORKER = "slot: its workers must live while they train; one died or lost its node"
+LOST_WORKER = (
+    "slot: its workers must live while they train; one died or lost its node (a system that is out of "
+    "memory kills without a word: if it happens again, lower batch_size or resources.slots)"
+)
 LOST_MAILBOX = "slot: its mailbox must live while it trains; its process died"
 
 

@@ -71,7 +71,7 @@ class Proposals:
         self._space = space
         self._seed = seed
         known = list(past)
-        self._distributions = distributions(space, whole, [trial.values for trial in known])
+        self._distributions = distributions(space, whole, [])
         optuna.logging.set_verbosity(optuna.logging.WARNING)  # no line for each study and trial
         self._study = optuna.create_study(
             directions=directions(space.kind), sampler=sampler(space, seed, 0)
@@ -175,7 +175,7 @@ class Proposals:
 
     def _remember(self, past: PastTrial) -> None:
         if not self._fits(past.values):
-            return  # outside a range that was narrowed since: the sampler does without it
+            return  # outside an axis that was narrowed since: the sampler does without it
         if past.open:
             self._asked[past.number] = self._ask_for(past.values, past.number)[0]
             return
@@ -196,7 +196,7 @@ class Proposals:
 
     def _fits(self, values: Values) -> bool:
         return all(
-            self._distributions[path]._contains(self._distributions[path].to_internal_repr(value))
+            path in self._distributions and _is_of(self._distributions[path], value)
             for path, value in values.items()
         )
 
@@ -205,6 +205,13 @@ class Proposals:
         for values in first:
             if _key(values) not in self._seen:
                 yield values
+
+
+def _is_of(axis: BaseDistribution, value: Scalar) -> bool:
+    """Whether an axis has a value, of the same type: 1 is not True."""
+    if isinstance(axis, CategoricalDistribution):
+        return json.dumps(value) in map(json.dumps, axis.choices)
+    return axis._contains(axis.to_internal_repr(value))
 
 
 def draw(

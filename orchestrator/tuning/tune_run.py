@@ -11,9 +11,11 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from itertools import count
+from pathlib import Path
 
 import ray.tune
 from ray.data import Dataset
+from ray.tune.experiment import Trial
 from ray.tune.search import Searcher
 
 from orchestrator.config.errors import NoRoomError, StorageError
@@ -27,11 +29,9 @@ from orchestrator.tuning.study import Failure, Study
 UNLIMITED = 2**31
 """Tune counts legs; the searcher says itself when there are no more."""
 HEAD_NODE = "node:__internal_head__"
-LOST = Failure(
+LOST = (
     "slot: its process must live while it trains; it died more often than resources.restarts "
-    "allows. Run the same command again",
-    "The slot's own process died; Ray's logs of that moment say why.",
-    retry=True,
+    "allows. Run the same command again"
 )
 
 
@@ -63,6 +63,7 @@ def run_study(
         return study.broken is not None or asked_to_stop()
 
     scratch = plan.storage
+    dispatcher = Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop)
     tuner = ray.tune.Tuner(
         ray.tune.with_resources(
             ray.tune.with_parameters(Slot, plan=plan, datasets=dict(datasets), restarts=restarts),
@@ -71,7 +72,7 @@ def run_study(
             {"CPU": 0, HEAD_NODE: 0.001},
         ),
         tune_config=ray.tune.TuneConfig(
-            search_alg=Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop),
+            search_alg=dispatcher,
             num_samples=UNLIMITED,
             reuse_actors=True,
         ),
@@ -80,6 +81,7 @@ def run_study(
             storage_path=str(scratch),
             verbose=0,
             stop=Recorder(study, to_stop),
+            callbacks=[LostSlots(dispatcher)],
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
@@ -124,9 +126,12 @@ class Dispatcher(Searcher):
         self._asked_to_stop = asked_to_stop
         self._lineages: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
+        self._lost: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> Config | str | None:
         """A leg as Tune's config; None to be asked again later."""
+        for lost in list(self._lost):  # nobody has said why
+            self.end_lost(lost, "")
         if self._asked_to_stop():
             return Searcher.FINISHED
         running = len(self._lineages)
@@ -156,7 +161,7 @@ class Dispatcher(Searcher):
             return
         self._room_seen = True
         if error:
-            self._study.end_leg(lineage, LOST)
+            self._lost[trial_id] = lineage  # Tune tells its callbacks why, right after this
         elif result and result.get("storage"):
             self._study.stop(StorageError(result["failed"]))
             self._study.end_leg(lineage)
@@ -165,6 +170,15 @@ class Dispatcher(Searcher):
             self._study.end_leg(lineage, failure)
         else:
             self._study.end_leg(lineage)
+
+    def end_lost(self, trial_id: str, why: str) -> None:
+        """End the leg of a slot that died for good; once, whoever says so first."""
+        lineage = self._lost.pop(trial_id, None)
+        if lineage is not None:
+            last = next(reversed(why.strip().splitlines()), "")
+            reason = f"{LOST}. Ray says: {' '.join(last.split())[:200]}" if last else LOST
+            detail = why or "The slot's own process died; Ray's logs of that moment say why."
+            self._study.end_leg(lineage, Failure(reason, detail, retry=True))
 
     def _no_room(self, lineage: str, reason: str) -> None:
         """Another slot trains the leg; where no other is at work, none can start.
@@ -189,6 +203,31 @@ class Dispatcher(Searcher):
 
     def __getstate__(self) -> dict[str, object]:
         """Tune pickles its searcher with its own settings, which nobody ever reads back."""
+        return {}
+
+
+class LostSlots(ray.tune.Callback):
+    """Passes on what Tune knows of a slot that died more often than allowed."""
+
+    def __init__(self, dispatcher: Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def on_trial_error(
+        self,
+        iteration: int,  # noqa: ARG002 - Tune's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        **_: object,
+    ) -> None:
+        """Tune has told the searcher before that the leg is lost."""
+        try:
+            why = Path(trial.error_file).read_text() if trial.error_file else ""
+        except OSError:
+            why = ""
+        self._dispatcher.end_lost(trial.trial_id, why)
+
+    def __getstate__(self) -> dict[str, object]:
+        """See `Dispatcher.__getstate__`."""
         return {}
 
 

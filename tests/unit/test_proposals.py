@@ -172,6 +172,18 @@ def test_a_past_trial_outside_a_range_that_was_narrowed_does_not_stop_the_study(
     assert all(0.04 <= trial.values["optimizer.lr"] <= 0.06 for trial in added)
 
 
+@pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_a_value_that_was_taken_off_a_list_is_not_drawn_any_more(kind):
+    axes = {"model.name": ["main", "baseline"], "optimizer.lr": {"low": 0.01, "high": 0.1}}
+    content = {"kind": kind, "axes": axes, "trials": 8}
+    ended = through(proposals(content))
+    assert {trial.values["model.name"] for trial in ended} == {"main", "baseline"}
+    shorter = {**content, "axes": {**axes, "model.name": ["main"]}, "trials": 24}
+    added = through(proposals(shorter, ended))
+    assert len(added) == 16
+    assert {trial.values["model.name"] for trial in added} == {"main"}
+
+
 def test_checks_draw_every_listed_trial_or_points_and_as_many_samples_as_asked():
     whole = frozenset({"epochs"})
     assert list(check_draws(space(GRID), whole, 7)) == list(space(GRID).listed())

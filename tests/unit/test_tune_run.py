@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 from orchestrator.config.errors import NoRoomError
 from orchestrator.config.home import Home
 from orchestrator.tuning.lineages import Leg
-from orchestrator.tuning.tune_run import Dispatcher, Recorder
+from orchestrator.tuning.tune_run import Dispatcher, LostSlots, Recorder
 
 
 class FakeStudy:
@@ -77,6 +78,7 @@ class Queue:
 
     def end_leg(self, lineage: str, failure=None) -> None:
         self.failed += [lineage] if failure else []
+        self.reasons = [*getattr(self, "reasons", ()), failure] if failure else []
 
     def stop(self, error) -> None:
         self.broken = error
@@ -152,3 +154,28 @@ def test_a_slot_that_idles_with_its_workers_is_tried_before_the_study_ends():
         dispatcher.suggest(trial)
         dispatcher.on_trial_complete(trial, NO_ROOM)
         assert (study.broken is not None) == ended
+
+
+def test_a_slot_that_died_for_good_fails_its_trial_with_what_ray_says_of_it(tmp_path):
+    study = Queue("a", "b", "c")
+    dispatcher, _ = dispatched(study, 3)
+    for name in "123":
+        dispatcher.suggest(name)
+    dispatcher.on_trial_complete("1", error=True)
+    assert study.failed == [], "why is said right after"
+    (tmp_path / "error.txt").write_text("Traceback\nRayActorError: its worker was killed\n")
+    said = LostSlots(dispatcher)
+    said.on_trial_error(
+        1, [], SimpleNamespace(trial_id="1", error_file=str(tmp_path / "error.txt"))
+    )
+    (failure,) = study.reasons
+    assert failure.reason.endswith("Ray says: RayActorError: its worker was killed")
+    assert failure.detail.startswith("Traceback")
+    assert failure.retry
+    dispatcher.on_trial_complete("2", error=True)
+    said.on_trial_error(1, [], SimpleNamespace(trial_id="2", error_file=str(tmp_path / "none")))
+    dispatcher.on_trial_complete("3", error=True)
+    dispatcher.suggest("4")  # and nobody has said why
+    said.on_trial_error(1, [], SimpleNamespace(trial_id="3", error_file=None))
+    assert study.failed == ["a", "b", "c"]
+    assert all("Ray's logs" in failure.detail for failure in study.reasons[1:])

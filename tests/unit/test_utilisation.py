@@ -37,6 +37,16 @@ def test_an_epoch_that_a_checkpoint_had_is_no_time_of_this_command():
     assert used.record()["trained_s"] == 10.0
 
 
+def test_the_time_until_a_dead_slot_is_replaced_is_not_lost():
+    planned = fake_study.head() | {"resources": {"slots": 2}}
+    lived = [epoch("slot-0", "x", 10), epoch("slot-1", "y", 20), epoch("slot-0", "x", 20)]
+    used = of(planned, *lived, epoch("slot-2", "y", 150), epoch("slot-0", "x", 30))
+    # slot-2 took the place of slot-1, which had been silent longest: 20 of its 140 seconds.
+    assert used.num_slots() == 2
+    assert used.share() == pytest.approx((30 + 20) / (30 + 140))
+    assert of(*lived, epoch("slot-2", "y", 150)).num_slots() == 3, "no plan says how many there are"
+
+
 def test_the_gap_is_from_the_end_of_a_training_to_the_next_ones_first_step():
     found = of(epoch("a", "x", 10), epoch("a", "y", 20.2), epoch("a", "z", 30.6))
     assert found.gap_s() == pytest.approx(0.3)
