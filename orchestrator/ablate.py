@@ -274,7 +274,7 @@ def _closing(
     if job.space.kind == "nsga2":
         lines = (*front_lines(view), *lines)
     if view.count("failed") and not cluster.started:
-        lines = (*lines, f"logs        {cluster.logs} on the head node")
+        lines = (*lines, f"logs        {cluster.logs} on this driver's node")
     return lines
 
 

@@ -288,7 +288,7 @@ def check_versions_of_nodes(nodes: Sequence[NodeFacts], here: Mapping[str, str])
         f"{name} {version or 'missing'} on {node.address} ({here.get(name) or 'none'} here)"
         for node in nodes
         for name, version in node.seen.versions.items()
-        if version != here.get(name, "")
+        if version.partition("+")[0] != here.get(name, "").partition("+")[0]  # cpu and cuda differ
     ]
     if wrong:
         remedy = (

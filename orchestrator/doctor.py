@@ -104,9 +104,7 @@ def _check_ray(address: str, runs: str) -> Iterator[Check]:
     """Starts or joins Ray, and asks a worker of each node where it finds our code."""
     try:
         with connect(address, dashboard=False) as cluster:
-            yield from _check_nodes(cluster)
-            if not cluster.started:  # of a Ray of this machine the lines above say it
-                yield from _check_storage_of_nodes(runs)
+            yield from _check_nodes(cluster, runs)
             yield _check_dashboard(cluster)
     except ConfigError:
         raise
@@ -115,7 +113,7 @@ def _check_ray(address: str, runs: str) -> Iterator[Check]:
         yield Check("Ray", "FAIL", "did not start", remedy)
 
 
-def _check_nodes(cluster: Cluster) -> Iterator[Check]:
+def _check_nodes(cluster: Cluster, runs: str) -> Iterator[Check]:
     import ray
     from ray.exceptions import RayError
 
@@ -134,6 +132,7 @@ def _check_nodes(cluster: Cluster) -> Iterator[Check]:
     if not cluster.started:  # a Ray of this machine has what the lines above say
         yield checks.check_versions_of_nodes(nodes, machine.installed_versions())
         yield from map(checks.check_node, nodes)
+        yield from _check_storage_of_nodes(runs)
 
 
 def _check_storage_of_nodes(runs: str) -> Iterator[Check]:

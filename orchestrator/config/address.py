@@ -5,6 +5,7 @@ Runs anywhere (PURE): no pyarrow, so that reading a config stays quick.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 SCHEMES = ("s3", "gs")
@@ -20,7 +21,7 @@ def absolute_address(text: str) -> str:
     """
     scheme, is_address, rest = text.partition("://")
     if not is_address:
-        return str(Path(text).expanduser().absolute())
+        return str(Path(expanded(text)).absolute())
     if scheme not in SCHEMES:
         raise ValueError(
             f"must be a path or an address of {', '.join(SCHEMES)}; got {scheme}://..."
@@ -32,3 +33,8 @@ def absolute_address(text: str) -> str:
             "Put credentials and endpoint into the environment"
         )
     return text.rstrip("/")
+
+
+def expanded(path: str) -> str:
+    """`~` is the home folder: not every shell expands it behind `out=`, none behind `data.path=`."""
+    return os.path.expanduser(path)  # noqa: PTH111 - Path's may raise, and changes what was typed

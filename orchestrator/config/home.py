@@ -59,7 +59,8 @@ class Home:
         """Lines that name this process's own folder, with the place where it is kept instead."""
         if self.store is None:
             return tuple(lines)
-        return tuple(line.replace(str(as_typed(self.local)), str(self.store)) for line in lines)
+        here, kept = (str(self.local), str(as_typed(self.local))), str(self.store)
+        return tuple(line.replace(here[0], kept).replace(here[1], kept) for line in lines)
 
     def has(self, name: str) -> bool:
         """Whether a file is kept."""

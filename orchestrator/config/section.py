@@ -8,14 +8,13 @@ number. A `Section` refuses these in every field, however deep the type is neste
 from __future__ import annotations
 
 import math
-import os
 import re
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, PydanticKnownError, core_schema
 
-from orchestrator.config.address import absolute_address
+from orchestrator.config.address import absolute_address, expanded
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
 """A finite number; 3, "3e-4" and 0.5 are numbers, true and NaN are not."""
@@ -36,12 +35,7 @@ def _no_address(path: str) -> str:
             f"must be a path on this machine or a mounted file system; got {path!r}. Copy what lies "
             "in an object store to a disk first"
         )
-    return _expanded(path)
-
-
-def _expanded(path: str) -> str:
-    """`~` is the home folder: no shell expands it behind `out=`."""
-    return os.path.expanduser(path)  # noqa: PTH111 - as typed but for that
+    return expanded(path)
 
 
 LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
@@ -50,7 +44,7 @@ LocalPath = Annotated[str, Field(min_length=1), AfterValidator(_no_address)]
 
 def _known_address(path: str) -> str:
     absolute_address(path)
-    return _expanded(path)
+    return expanded(path)
 
 
 StoragePath = Annotated[str, Field(min_length=1), AfterValidator(_known_address)]

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from orchestrator.config.address import expanded
 from orchestrator.config.errors import ConfigError
 
 _SCALARS = (
@@ -37,7 +38,7 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
             something else than a mapping; with the line.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
+        text = Path(expanded(str(path))).read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: must be a YAML file; it does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a NUL in a name

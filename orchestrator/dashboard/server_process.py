@@ -33,6 +33,8 @@ LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
 REPLACEMENTS: Final = 1
 """One that dies again has a reason to."""
+LONG_LIFE_S: Final = 3600.0
+"""Of a server whose death is not held against the one that takes its place."""
 END_TIMEOUT_S: Final = 5.0
 LOOK_EVERY_S: Final = 2.0
 ANSWER_TIMEOUT_S: Final = 2.0
@@ -105,11 +107,16 @@ class ServerProcess:
         self._kept.close()
 
     def _watch(self) -> None:
-        for replacements_left in range(REPLACEMENTS, -1, -1):
+        replacements_left = REPLACEMENTS
+        while True:
+            started_s = time.monotonic()
             self._stay_until_gone()
+            if time.monotonic() - started_s > LONG_LIFE_S:
+                replacements_left = REPLACEMENTS
             with self._changing:
                 if self._ended.is_set() or not replacements_left:
                     return  # the dashboard goes on without the tab
+                replacements_left -= 1
                 try:
                     self._process = self._start(())
                 except OSError:

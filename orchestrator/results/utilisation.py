@@ -45,7 +45,7 @@ class Utilisation:
         seconds = record["metrics"].get("seconds") or {}
         trained_s = 0.0 if record.get("found") else sum(seconds.values())
         name, lineage = str(record["slot"]), str(record["lineage"])
-        slot = self._slots.get(name) or self._succeeded(name)
+        slot = self._slots.get(name) or self._succeeded(name, lineage)
         if slot is None:
             self._slots[name] = _Slot(lineage, ended_s - trained_s, ended_s, trained_s)
             return
@@ -54,14 +54,18 @@ class Utilisation:
         slot.lineage, slot.until_s = lineage, ended_s
         slot.trained_s += trained_s
 
-    def _succeeded(self, name: str) -> _Slot | None:
+    def _succeeded(self, name: str, lineage: str) -> _Slot | None:
         """The account of the slot that a new one took the place of, from now on under its name.
 
-        Where there are as many as planned, one of them has died: the one that is silent longest.
+        It goes on with the training of the dead one. Otherwise, where there are as many as planned,
+        one of them has died: the one that is silent longest.
         """
-        if not 0 < self._num_planned <= len(self._slots):
+        same = [known for known, slot in self._slots.items() if slot.lineage == lineage]
+        is_full = 0 < self._num_planned <= len(self._slots)
+        candidates = same or (list(self._slots) if is_full else [])
+        if not candidates:
             return None
-        dead = min(self._slots, key=lambda known: self._slots[known].until_s)
+        dead = min(candidates, key=lambda known: self._slots[known].until_s)
         self._slots[name] = self._slots.pop(dead)
         return self._slots[name]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import models
 import search_spaces
-from orchestrator.config.address import absolute_address
+from orchestrator.config.address import absolute_address, expanded
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import EMBEDDED, Experiment, Resources
 from orchestrator.config.optimizers import Timm
@@ -82,7 +82,7 @@ def load_space(name: str) -> Space:
         ConfigError: no such file, or mistakes in it.
     """
     is_path = name.endswith((".yaml", ".yml"))
-    path = Path(name) if is_path else search_spaces.path(name)
+    path = Path(expanded(name)) if is_path else search_spaces.path(name)
     if not path.is_file():
         choices = ", ".join(search_spaces.names())
         raise ConfigError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import optuna
 from optuna.distributions import (
@@ -80,10 +80,11 @@ class Proposals:
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
         self._points = {_key(values) for values in space.points}
         self._seen: set[str] = set()
+        of_axes = [self._on_axes(trial) for trial in known]
         if space.kind in REPLAYED:
-            self._replay(known)
+            self._replay(of_axes)
         else:
-            for trial in known:
+            for trial in of_axes:
                 self._remember(trial)
         self._seen |= {_key(trial.values) for trial in known}
         self._listed = deque(self._unseen_listed())
@@ -195,10 +196,12 @@ class Proposals:
         return [score, seconds] if self._space.kind == "nsga2" else [score]
 
     def _fits(self, values: Values) -> bool:
-        return all(
-            path in self._distributions and _is_of(self._distributions[path], value)
-            for path, value in values.items()
-        )
+        return all(_is_of(self._distributions[path], value) for path, value in values.items())
+
+    def _on_axes(self, past: PastTrial) -> PastTrial:
+        """Without the values of axes that the space has no more."""
+        kept = {path: value for path, value in past.values.items() if path in self._distributions}
+        return replace(past, values=kept)
 
     def _unseen_listed(self) -> Iterator[Values]:
         first = self._space.listed() if self._space.num_listed() else self._space.points

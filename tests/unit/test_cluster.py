@@ -18,10 +18,13 @@ from orchestrator import (
     train,
 )
 from orchestrator.cluster import JOB_MARK, connect, refuse_lost_folder
+from orchestrator.config.address import absolute_address
 from orchestrator.config.commands import AblateConfig
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.storage import as_typed
 from orchestrator.config.validate import validate
+from orchestrator.config.yaml_values import read_yaml
+from orchestrator.tuning.plan import load_space
 
 
 def refusal(address):
@@ -68,8 +71,15 @@ def test_a_submitted_job_does_not_write_into_rays_copy_of_the_code(monkeypatch):
         predict.main(["checkpoint=/runs/r", "source=/faces"])
 
 
-def test_the_home_folder_is_meant_by_a_tilde_wherever_a_path_is_given(monkeypatch):
+def test_the_home_folder_is_meant_by_a_tilde_wherever_a_path_is_given(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/home/somebody")
     config = validate(AblateConfig, ("a test", {"out": "~/runs", "data.path": "~/faces"}))
     assert (config.out, config.data.path) == ("/home/somebody/runs", "/home/somebody/faces")
     assert str(as_typed(Path("/home/somebody/runs/s"))) == "~/runs/s"
+    for refused in (lambda: load_space("~/x.yaml"), lambda: read_yaml("~/x.yaml")):
+        with pytest.raises(ConfigError, match=r"x\.yaml"):
+            refused()
+    (tmp_path / "x.yaml").write_text("a: 1")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert read_yaml("~/x.yaml") == {"a": 1}
+    assert absolute_address("~nobody-of-this-name/x").endswith("~nobody-of-this-name/x")

@@ -184,6 +184,17 @@ def test_a_value_that_was_taken_off_a_list_is_not_drawn_any_more(kind):
     assert {trial.values["model.name"] for trial in added} == {"main"}
 
 
+def test_what_was_learnt_stays_where_an_axis_is_taken_away():
+    axes = {"optimizer.lr": {"low": 0.001, "high": 0.1}, "batch_size": [32, 64]}
+    content = {"kind": "tpe", "axes": axes, "trials": 20}
+    ended = through(proposals(content))
+    fewer = {**content, "axes": {"optimizer.lr": axes["optimizer.lr"]}, "trials": 22}
+    source = proposals(fewer, ended)
+    assert len(source._study.get_trials()) == 20
+    number, values = source.next()
+    assert (number, list(values)) == (20, ["optimizer.lr"])
+
+
 def test_checks_draw_every_listed_trial_or_points_and_as_many_samples_as_asked():
     whole = frozenset({"epochs"})
     assert list(check_draws(space(GRID), whole, 7)) == list(space(GRID).listed())

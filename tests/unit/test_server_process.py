@@ -218,3 +218,13 @@ def assert_the_tab_is_gone(server):
 def test_its_end_gives_the_port_back(server):
     server.end()
     socket.create_server(("127.0.0.1", server._port)).close()
+
+
+def test_a_server_that_served_long_before_it_died_is_replaced_again(server, monkeypatch):
+    monkeypatch.setattr(server_process, "LONG_LIFE_S", 0.0)
+    for _ in range(3):
+        assert within(60, lambda: answers(server))
+        first = server._process
+        first.kill()
+        wait_for_another(server, first)
+    assert within(60, lambda: answers(server))

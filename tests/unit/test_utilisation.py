@@ -39,12 +39,25 @@ def test_an_epoch_that_a_checkpoint_had_is_no_time_of_this_command():
 
 def test_the_time_until_a_dead_slot_is_replaced_is_not_lost():
     planned = fake_study.head() | {"resources": {"slots": 2}}
-    lived = [epoch("slot-0", "x", 10), epoch("slot-1", "y", 20), epoch("slot-0", "x", 20)]
-    used = of(planned, *lived, epoch("slot-2", "y", 150), epoch("slot-0", "x", 30))
-    # slot-2 took the place of slot-1, which had been silent longest: 20 of its 140 seconds.
+    lived = [epoch("slot-0", "x", 10), epoch("slot-1", "y", 25), epoch("slot-0", "x", 20)]
+    # slot-2 goes on with the training of slot-1: 20 of its 135 seconds; slot-0 is slow, and lives.
+    used = of(planned, *lived, epoch("slot-2", "y", 150), epoch("slot-0", "x", 151))
     assert used.num_slots() == 2
-    assert used.share() == pytest.approx((30 + 20) / (30 + 140))
-    assert of(*lived, epoch("slot-2", "y", 150)).num_slots() == 3, "no plan says how many there are"
+    assert used.share() == pytest.approx((30 + 20) / (151 + 135))
+    assert used.gap_s() is None, "no slot began a second training"
+    # With another training it takes the place of the one that has been silent longest.
+    other = of(planned, *lived, epoch("slot-2", "z", 150))
+    assert (other.num_slots(), other.gap_s()) == (2, pytest.approx(120.0))
+    assert of(*lived, epoch("slot-2", "z", 150)).num_slots() == 3, "no plan says how many there are"
+
+
+def test_a_slot_on_a_node_that_came_later_takes_nobodys_place():
+    planned = fake_study.head() | {"resources": {"slots": 4}}
+    died = [epoch("slot-0", "x", 10), epoch("slot-1", "y", 10), epoch("slot-2", "y", 20)]
+    came = [epoch("slot-3", "z", 1000), epoch("slot-4", "w", 1000)]
+    used = of(planned, *died, *came)
+    assert used.num_slots() == 4
+    assert used.share() == pytest.approx(50 / 50)
 
 
 def test_the_gap_is_from_the_end_of_a_training_to_the_next_ones_first_step():

@@ -60,7 +60,7 @@ function showBoard() {
     kept.set(row.trial, known);
     // Only what moved is moved, so that the focus stays where it is.
     if (body.rows[i] !== known.line) body.insertBefore(known.line, body.rows[i] || null);
-    if (focused) known.line.querySelector("button").focus();
+    if (focused) known.line.querySelector("button").focus({ preventScroll: true });
   });
   while (body.rows.length > wanted.length) body.deleteRow(wanted.length);
   lines = kept;
