@@ -73,6 +73,8 @@ class SleepingSlot(Slot):
 class SleepingRun:
     """In place of a `SteadyRun`."""
 
+    was_found = False
+
     def __init__(self, plan: SleepingPlan) -> None:
         self._plan = plan
         plan.note(STARTED)
