@@ -2,7 +2,7 @@
 
 import re
 
-MAX_OTHER_LINES = 60
+MAX_OTHER_LINES = 90
 """Plan, leaderboard, where the time went, what to type next."""
 MAX_LINE_BYTES, MAX_OTHER_BYTES = 160, 8_000
 NOISE = re.compile(r"WARN|Warning|Traceback|\bINFO\b|\(\w+ pid=|ray::|FutureWarning|deprecat")
