@@ -140,13 +140,15 @@ def _check_storage_of_nodes(runs: str) -> Iterator[Check]:
     if "://" in runs:
         yield checks.check_storage_of_nodes(node_facts.ask_storage(runs), runs)
         return
-    with suppress(OSError):
+    try:
         mark = leave_mark(machine.existing(Path(runs)))
-        try:
-            answers = node_facts.ask_storage(mark)
-        finally:
-            (mark.folder / mark.name).unlink(missing_ok=True)
-        yield checks.check_storage_of_nodes(answers, runs)
+    except OSError:
+        return
+    try:
+        yield checks.check_storage_of_nodes(node_facts.ask_storage(mark), runs)
+    finally:
+        with suppress(OSError):
+            (mark.folder / mark.name).unlink()
 
 
 def _check_dashboard(cluster: Cluster) -> Check:

@@ -1,6 +1,6 @@
 """What `doctor` finds in the Ray that it is connected to, node by node. DRIVER.
 
-Facts without a verdict, as in `machine`. Only `look_around` runs in a WORKER, once a node.
+Facts without a verdict, as in `machine`. `look_around` and `storage_problem` run in a WORKER, once a node.
 """
 
 from __future__ import annotations

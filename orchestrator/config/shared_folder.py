@@ -34,7 +34,7 @@ class Mark:
     folder: Path
     name: str
 
-    def is_seen(self, meanwhile: Callable[[], object] = bool) -> bool:
+    def is_seen(self, meanwhile: Callable[[], object] = lambda: None) -> bool:
         """Whether this process finds the file, now or once its caches are renewed.
 
         Args:
@@ -49,7 +49,7 @@ class Mark:
             time.sleep(LOOK_EVERY_S)
         return True
 
-    def look_for(self, meanwhile: Callable[[], object] = bool) -> None:
+    def look_for(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Return if this process sees the folder that the driver does.
 
         Args:

@@ -151,7 +151,7 @@ def exclusive(folder: Path, name: str) -> Iterator[None]:
                 raise ConfigError(
                     f"{name}: must be on storage where files can be locked; got {folder}: "
                     f"{os.strerror(error.errno or 0)}. Mount it with locks (NFS version 4, no nolock), "
-                    f"or choose another place with out="
+                    "or choose another place with out="
                 ) from error
             raise ConfigError(
                 f"{name}: only one process may work on a folder; another holds {folder}. "

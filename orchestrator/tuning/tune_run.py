@@ -1,7 +1,8 @@
 """Ray Tune runs the slots; what a slot trains next, the study says.
 
 DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Stopper`) passes on
-epochs and hears whether another is wanted. Both only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
+epochs and hears whether another is wanted, `LostSlots` (a Tune `Callback`) says why a slot died. All
+three only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
 own state is never read back: the ledger has it all.
 """
 
@@ -62,37 +63,37 @@ def run_study(
     def to_stop() -> bool:
         return study.broken is not None or asked_to_stop()
 
-    scratch = plan.storage
     dispatcher = Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop)
+    slot = ray.tune.with_parameters(Slot, plan=plan, datasets=dict(datasets), restarts=restarts)
     tuner = ray.tune.Tuner(
-        ray.tune.with_resources(
-            ray.tune.with_parameters(Slot, plan=plan, datasets=dict(datasets), restarts=restarts),
-            # Slots only wait for their workers: they take no CPU from them, and stay with the
-            # driver on the head node.
-            {"CPU": 0, HEAD_NODE: 0.001},
-        ),
+        # Slots only wait for their workers: they take no CPU from them, and stay with the driver on
+        # the head node.
+        ray.tune.with_resources(slot, {"CPU": 0, HEAD_NODE: 0.001}),
         tune_config=ray.tune.TuneConfig(
-            search_alg=dispatcher,
-            num_samples=UNLIMITED,
-            reuse_actors=True,
+            search_alg=dispatcher, num_samples=UNLIMITED, reuse_actors=True
         ),
         run_config=ray.tune.RunConfig(
             name=f"tune-{study.home.local.name}",
-            storage_path=str(scratch),
+            storage_path=str(plan.storage),
             verbose=0,
             stop=Recorder(study, to_stop),
             callbacks=[LostSlots(dispatcher)],
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
+    _run_to_its_end(tuner, growth, plan.storage)
+    if study.broken is not None:
+        raise study.broken
+
+
+def _run_to_its_end(tuner: ray.tune.Tuner, growth: Growth, scratch: Path) -> None:
+    """Fit, then let go of what was asked for and written meanwhile."""
     try:
         with patient_controller():
             tuner.fit()
     finally:
         growth.end()
         shutil.rmtree(scratch, ignore_errors=True)
-    if study.broken is not None:
-        raise study.broken
 
 
 def study_signs(study: Study) -> object:

@@ -5,6 +5,8 @@ import hashlib
 import itertools
 import random
 from collections import Counter, deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -354,12 +356,18 @@ def test_an_epoch_trained_again_after_a_damaged_checkpoint_is_recorded_once(tmp_
     assert leaderboard(tmp_path) == undisturbed[0]
 
 
-def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_training(tmp_path):
-    driver = Driver(space(GRID), tmp_path, World(), num_slots=1)
+@contextmanager
+def begun(folder: Path, num_slots: int) -> Iterator[Study]:
+    """A study of the grid of which nothing is trained, with its ledger open."""
+    driver = Driver(space(GRID), folder, World(), num_slots=num_slots)
     driver.taken_up = driver._taken_up([])
-    with Ledger(tmp_path) as ledger:
+    with Ledger(folder) as ledger:
         ledger.append(fake_study.head())
-        study = driver._study([], ledger)
+        yield driver._study([], ledger)
+
+
+def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_training(tmp_path):
+    with begun(tmp_path, num_slots=1) as study:
         lineage = study.next_leg().lineage
         study.record_epoch(lineage, figures(lineage, 1), "node:1")
         study.record_epoch(lineage, figures(lineage, 1), "node:2", notes=["epoch-0002: not whole"])
@@ -370,11 +378,7 @@ def test_what_a_slot_met_that_took_over_is_in_the_first_new_record_of_its_traini
 
 
 def test_a_record_says_where_a_checkpoint_had_its_epoch(tmp_path):
-    driver = Driver(space(GRID), tmp_path, World(), num_slots=1)
-    driver.taken_up = driver._taken_up([])
-    with Ledger(tmp_path) as ledger:
-        ledger.append(fake_study.head())
-        study = driver._study([], ledger)
+    with begun(tmp_path, num_slots=1) as study:
         lineage = study.next_leg().lineage
         study.record_epoch(lineage, figures(lineage, 1), "node:1", found=True)
         study.record_epoch(lineage, figures(lineage, 2), "node:1")
@@ -382,11 +386,7 @@ def test_a_record_says_where_a_checkpoint_had_its_epoch(tmp_path):
 
 
 def test_the_table_of_a_file_of_weights_is_recorded_once_however_many_begin_with_it(tmp_path):
-    driver = Driver(space(GRID), tmp_path, World(), num_slots=2)
-    driver.taken_up = driver._taken_up([])
-    with Ledger(tmp_path) as ledger:
-        ledger.append(fake_study.head())
-        study = driver._study([], ledger)
+    with begun(tmp_path, num_slots=2) as study:
         for table in ("imagenet: 13 layers", "imagenet: 13 layers", "vggface: 15 layers"):
             lineage = study.next_leg().lineage
             study.record_epoch(lineage, figures(lineage, 1), "node:1", weights=table)
