@@ -121,17 +121,21 @@ def slot_values(view: StudyView, slots: Slots, now_s: float) -> dict[str, dict[s
         now_s: seconds since 1970; a study that is complete uses none of its slots any more.
     """
     is_over = not view.count("queued") + view.count("running")
+
+    def end_s(slot: SlotState) -> float:
+        return slot.until_s if is_over else now_s
+
     return {
         name: {
             **_of_epoch(_last_point(view, slot)),
-            "fer_slot_utilisation": slot.busy_share(
-                slot.until_s if is_over else now_s,
-                # What has ended its training begins another at once while any is queued.
-                at_work=_is_open(view, slot) or view.count("queued") > 0,
-            ),
+            **_of_time(slot.busy_share(end_s(slot), at_work=_is_open(view, slot))),
         }
         for name, slot in slots.items()
     }
+
+
+def _of_time(share: float | None) -> dict[str, float]:
+    return {} if share is None else {"fer_slot_utilisation": share}
 
 
 def _of_epoch(point: EpochPoint | None) -> dict[str, float]:

@@ -6,7 +6,7 @@ The names of slots start anew with each command, so that a record of kind `study
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -21,25 +21,28 @@ class SlotState:
     """One slot.
 
     Attributes:
-        lineage, epoch: what it trained last.
+        lineage, epoch: what it trains, or trained last, and the epochs that this has.
         seconds: of its epochs, all together.
-        since_s, until_s: when its first epoch began and its last one ended, seconds since 1970.
+        since_s: when its first epoch began, seconds since 1970; None before one has ended.
+        until_s: when it last ended an epoch or began a training.
         last_s: seconds of its last epoch, as many as the next will take.
     """
 
     lineage: str
     epoch: int
     seconds: float
-    since_s: float
+    since_s: float | None
     until_s: float
     last_s: float = 0.0
 
-    def busy_share(self, now_s: float, *, at_work: bool) -> float:
-        """Share of its time that it has trained, in [0, 1].
+    def busy_share(self, now_s: float, *, at_work: bool) -> float | None:
+        """Share of its time that it has trained, in [0, 1]; None before its first epoch.
 
         An epoch at work counts as trained, but for no longer than the one before it took: a slot
         that hangs is not busy.
         """
+        if self.since_s is None:
+            return None
         running_s = min(max(0.0, now_s - self.until_s), self.last_s) if at_work else 0.0
         whole_s = max(now_s, self.until_s) - self.since_s
         return min(1.0, (self.seconds + running_s) / whole_s) if whole_s > 0 else 0.0
@@ -55,10 +58,12 @@ class SlotActivity:
         self._num_epochs = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take one record in; only `study` and `epoch` tell of slots."""
+        """Take one record in; only `study`, `begin` and `epoch` tell of slots."""
         match record.get("record"):
             case "study":
                 self._start(record)
+            case "begin":
+                self._begin(record)
             case "epoch":
                 self._add_epoch(record)
 
@@ -75,24 +80,42 @@ class SlotActivity:
         self.num_planned = int(resources.get("slots") or 0)
         self._num_epochs = 0
 
+    def _begin(self, record: Mapping[str, Any]) -> None:
+        name, lineage = _name(record), str(record["lineage"])
+        for other, slot in list(self.slots.items()):
+            if slot.lineage == lineage and slot.since_s is None:
+                del self.slots[other]  # it found no room, or died before it had trained
+        before = self.slots.get(name) or SlotState(lineage, 0, 0.0, None, 0.0)
+        begun = replace(
+            before, lineage=lineage, epoch=int(record["epoch"]), until_s=time_of(record)
+        )
+        self._put(name, begun)
+
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
         ended_s, last_s = time_of(record), epoch_seconds(record["metrics"])
         seconds = 0.0 if record.get("found") else last_s  # it was trained before
         if not record.get("found"):
             self._epoch_ends_s = (self._epoch_ends_s[0] if self._num_epochs else ended_s, ended_s)
             self._num_epochs += 1
-        name = one_line(str(record.get("slot", "")), _MAX_WORDS)
-        before = self.slots.get(name)
-        if before is None and len(self.slots) >= MAX_SLOTS:
-            return
-        self.slots[name] = SlotState(
+        name = _name(record)
+        before = self.slots.get(name) or SlotState("", 0, 0.0, None, 0.0)
+        trained = SlotState(
             lineage=str(record["lineage"]),
             epoch=int(record["epoch"]),
-            seconds=seconds + (before.seconds if before else 0.0),
-            since_s=before.since_s if before else ended_s - seconds,
+            seconds=seconds + before.seconds,
+            since_s=ended_s - seconds if before.since_s is None else before.since_s,
             until_s=ended_s,
             last_s=last_s,
         )
+        self._put(name, trained)
+
+    def _put(self, name: str, slot: SlotState) -> None:
+        if name in self.slots or len(self.slots) < MAX_SLOTS:
+            self.slots[name] = slot
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return one_line(str(record.get("slot", "")), _MAX_WORDS)
 
 
 def time_of(record: Mapping[str, Any]) -> float:

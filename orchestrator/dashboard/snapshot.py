@@ -200,7 +200,7 @@ def _field(view: StudyView, path: str, name: str) -> dict[str, Any]:
 
 
 def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
-    """Each slot with the longest trial of the lineage that it trained last."""
+    """Each slot with the longest trial of the lineage that it trains, or trained last."""
     longest: dict[str, TrialRow] = {}
     for row in view.trials:
         if row.lineage not in longest or row.epochs > longest[row.lineage].epochs:
@@ -214,7 +214,7 @@ def _slots(view: StudyView, slots: SlotActivity) -> list[dict[str, Any]]:
             "ended": slot.lineage in longest
             and longest[slot.lineage].state in ("finished", "stopped", "failed"),
             "busy_s": slot.seconds,
-            "since": round(slot.since_s),
+            "since": None if slot.since_s is None else round(slot.since_s),
             "until": round(slot.until_s),
             "last_s": slot.last_s,
         }

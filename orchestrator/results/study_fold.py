@@ -41,6 +41,7 @@ class StudyFold:
         self._num_epochs = 0
         self._ends: dict[int, _End] = {}
         self._rows: dict[int, TrialRow] = {}
+        self._begun: set[str] = set()  # lineages, by the last command
         self._stale: set[int] = set()
         self._times: tuple[str, str] = ("", "")
 
@@ -53,6 +54,7 @@ class StudyFold:
         take = {
             "study": self._add_study,
             "trial": self._add_trial,
+            "begin": self._add_begin,
             "epoch": self._add_epoch,
             "end": self._add_end,
             "values": self._add_values,
@@ -89,6 +91,9 @@ class StudyFold:
                 "Read the study with the version that wrote it."
             )
         self._study = record
+        for lineage in self._begun:  # a new command has slots of its own
+            self._stale |= self._members.get(lineage, set())
+        self._begun.clear()
 
     def _add_trial(self, record: Mapping[str, Any]) -> None:
         trial = _Trial(
@@ -109,6 +114,11 @@ class StudyFold:
         self._members.setdefault(trial.lineage, set()).add(trial.trial)
         # A longer trial may take over its lineage: the `shared` of the others changes.
         self._stale |= self._members[trial.lineage]
+
+    def _add_begin(self, record: Mapping[str, Any]) -> None:
+        lineage = str(record["lineage"])
+        self._begun.add(lineage)
+        self._stale |= self._members.get(lineage, set())
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
         lineage = str(record["lineage"])
@@ -173,6 +183,7 @@ class StudyFold:
         reached = curve[-1].epoch if curve else 0
         if ended_at is not None:
             reached = ended_at
+        is_begun = bool(curve) or trial.lineage in self._begun
         return TrialRow(
             trial=trial.trial,
             values=trial.values,
@@ -180,7 +191,7 @@ class StudyFold:
             seed=trial.seed,
             epochs=trial.epochs,
             epoch=reached,
-            state=end.state if end else ("running" if curve else "queued"),
+            state=end.state if end else ("running" if is_begun else "queued"),
             last=epochs.get(reached),
             curve=curve,
             error=end.error if end else "",

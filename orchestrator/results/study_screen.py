@@ -69,20 +69,31 @@ class StudyScreen:
         """Take one new record in."""
         self._take(record)
         self.utilisation.add(record)
+        if record["record"] == "begin":
+            self._show_begin(str(record["slot"]), str(record["lineage"]))
         if record["record"] == "epoch":
-            slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
-            self._slots[slot] = f"{lineage} epoch {epoch}"
-            self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
-            if "weights" in record:
-                self._board.say(without_home(str(record["weights"])))
-            if not record.get("found"):
-                self._add_times(record["metrics"])
+            self._show_epoch(record)
         self._num_trials += record["record"] == "trial"
         self._unshown += 1
         if self._is_due():
             self._show_all()
         if record["record"] in ("epoch", "end") and not self._unshown:
             self._tensorboard.show(self._fold.view())
+
+    def _show_begin(self, slot: str, lineage: str) -> None:
+        words = f"{lineage} begins"
+        # Whoever had begun it, and trained nothing, found no room or died.
+        self._slots = {name: said for name, said in self._slots.items() if said != words}
+        self._slots[slot] = words
+
+    def _show_epoch(self, record: Record) -> None:
+        slot, lineage, epoch = (str(record[key]) for key in ("slot", "lineage", "epoch"))
+        self._slots[slot] = f"{lineage} epoch {epoch}"
+        self._notes += [f"{slot}, {lineage}: {note}" for note in record.get("notes", ())]
+        if "weights" in record:
+            self._board.say(without_home(str(record["weights"])))
+        if not record.get("found"):
+            self._add_times(record["metrics"])
 
     def _add_times(self, metrics: Mapping[str, Any]) -> None:
         self._seconds = summed([self._seconds, metrics.get("seconds") or {}])

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.data import Dataset
 
@@ -113,7 +114,7 @@ class Slot(tune.Trainable):
             "epoch": metrics["epoch"],
             "metrics": json.dumps(metrics),
             "found": self._run.was_found,
-            "slot": f"{os.uname().nodename}:{os.getpid()}",
+            "slot": ray.get_runtime_context().get_actor_id(),
             "name": self._name,
             "notes": json.dumps(self._run.new_notes()),
             "weights": self._run.new_weights(),

@@ -134,6 +134,17 @@ class Study:
         """Whether every trial has ended and none is to come."""
         return self._proposals.exhausted() and self._state.num_open() == 0
 
+    def record_begin(self, lineage: str, slot: str, wanted_name: str) -> None:
+        """Note that a slot begins a training or goes on with it: its first epoch may take long.
+
+        Args:
+            lineage: which it trains from now on.
+            slot: the process; see `record_epoch`.
+            wanted_name: of the slot in the record, where no other process has it.
+        """
+        epoch, name = self._state.recorded_epoch(lineage), self._slot_name(slot, wanted_name)
+        self._write({"record": "begin", "lineage": lineage, "epoch": epoch, "slot": name})
+
     def record_epoch(
         self,
         lineage: str,

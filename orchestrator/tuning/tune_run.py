@@ -1,8 +1,8 @@
 """Ray Tune runs the slots; what a slot trains next, the study says.
 
 DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Stopper`) passes on
-epochs and hears whether another is wanted, `LostSlots` (a Tune `Callback`) says why a slot died. All
-three only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
+epochs and hears whether another is wanted, `SlotEvents` (a Tune `Callback`) says which slot begins a
+leg and why one died. All three only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
 own state is never read back: the ledger has it all.
 """
 
@@ -77,7 +77,7 @@ def run_study(
             storage_path=str(plan.storage),
             verbose=0,
             stop=Recorder(study, to_stop),
-            callbacks=[LostSlots(dispatcher)],
+            callbacks=[SlotEvents(study, dispatcher)],
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
@@ -207,11 +207,25 @@ class Dispatcher(Searcher):
         return {}
 
 
-class LostSlots(ray.tune.Callback):
-    """Passes on what Tune knows of a slot that died more often than allowed."""
+class SlotEvents(ray.tune.Callback):
+    """Passes on which slot begins a leg, and what Tune knows of one that died for good."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
+    def __init__(self, study: Study, dispatcher: Dispatcher) -> None:
+        self._study = study
         self._dispatcher = dispatcher
+
+    def on_trial_start(
+        self,
+        iteration: int,  # noqa: ARG002 - Tune's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        **_: object,
+    ) -> None:
+        """A slot takes a leg, or takes the place of one that died with it."""
+        slot = _actor_id(trial)
+        if slot:
+            name = f"slot-{trial.config['number']}"
+            self._study.record_begin(trial.config["lineage"], slot, name)
 
     def on_trial_error(
         self,
@@ -230,6 +244,16 @@ class LostSlots(ray.tune.Callback):
     def __getstate__(self) -> dict[str, object]:
         """See `Dispatcher.__getstate__`."""
         return {}
+
+
+def _actor_id(trial: Trial) -> str:
+    """Of the slot that Tune gave a leg to; "" where this version of Ray keeps it elsewhere.
+
+    Only the surfaces would miss it: a slot is then shown with its first epoch.
+    """
+    actor = getattr(getattr(trial, "temporary_state", None), "ray_actor", None)
+    number = getattr(actor, "_actor_id", None)
+    return str(number.hex()) if number is not None else ""
 
 
 class Recorder(ray.tune.Stopper):

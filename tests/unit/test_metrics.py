@@ -10,7 +10,7 @@ from orchestrator.dashboard.grafana import as_text, dashboard
 from orchestrator.dashboard.metrics import METRICS, StudyMetrics, slot_values, study_values
 from orchestrator.dashboard.slot_activity import SlotActivity, SlotState
 from orchestrator.results.study_fold import fold
-from tests.unit.fake_study import head, mixed
+from tests.unit.fake_study import begin, head, mixed
 
 ROOT = Path(__file__).parents[2]
 
@@ -73,6 +73,10 @@ def test_utilisation_is_the_share_of_its_time_that_a_slot_trained(now_s, share):
     slots = {"slot-0": SlotState("lineage1", 1, 8.0, since_s=100.0, until_s=110.0, last_s=4.0)}
     values = slot_values(fold(mixed()), slots, now_s)["slot-0"]
     assert values["fer_slot_utilisation"] == pytest.approx(share)
+
+
+def test_a_slot_that_has_not_trained_yet_has_no_utilisation():
+    assert slot_values(fold(mixed()), slots_of([begin("lineage1")]), 100.0) == {"slot-0": {}}
 
 
 def test_the_file_for_grafana_is_what_the_function_makes():

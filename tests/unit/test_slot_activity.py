@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.dashboard.slot_activity import SlotActivity, epoch_seconds
-from tests.unit.fake_study import epoch, head
+from tests.unit.fake_study import begin, epoch, head
 
 
 def at(record, second, slot="slot-0"):
@@ -20,6 +20,26 @@ def test_a_slot_is_busy_from_the_begin_of_its_first_epoch():
     slot = seen.slots["slot-0"]
     assert (slot.lineage, slot.epoch, slot.seconds) == ("b", 1, 11.0)
     assert slot.until_s - slot.since_s == pytest.approx(15.5)
+
+
+def test_a_slot_is_shown_with_what_it_begins_and_is_not_busy_before_it_has_trained():
+    seen = activity(at(begin("a", at=3), 4))
+    slot = seen.slots["slot-0"]
+    assert (slot.lineage, slot.epoch, slot.since_s) == ("a", 3, None)
+    assert slot.busy_share(slot.until_s + 10, at_work=True) is None
+    seen.add(at(epoch("a", 4, 0.1), 30))
+    seen.add(at(begin("b"), 31))
+    slot = seen.slots["slot-0"]
+    assert (slot.lineage, slot.epoch, slot.seconds) == ("b", 0, 5.5)
+    assert slot.busy_share(slot.until_s + 3, at_work=True) == pytest.approx(8.5 / 9.5)
+
+
+def test_a_slot_that_never_trained_gives_way_to_the_one_that_begins_in_its_place():
+    seen = activity(at(begin("a"), 1, "slot-0"), at(begin("b"), 1, "slot-1"))
+    seen.add(at(epoch("b", 1, 0.1), 9, "slot-1"))
+    seen.add(at(begin("a"), 10, "slot-2"))
+    seen.add(at(begin("b", at=1), 11, "slot-3"))
+    assert sorted(seen.slots) == ["slot-1", "slot-2", "slot-3"], "what has trained is kept"
 
 
 def test_an_epoch_at_work_counts_for_as_long_as_the_one_before_it_took():

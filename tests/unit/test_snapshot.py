@@ -6,7 +6,7 @@ import pytest
 from orchestrator.dashboard.metrics import STATES
 from orchestrator.dashboard.snapshot import Importance, StudyFeed, shown, to_json
 from orchestrator.results.study_view import State
-from tests.unit.fake_study import end, epoch, head, mixed, scored, trial
+from tests.unit.fake_study import begin, end, epoch, head, mixed, scored, trial
 
 EVIL = "</script><script>alert(1)</script>\x1b[31m&<!--\u2028\ud800 /home/somebody/secret"
 
@@ -96,6 +96,9 @@ def test_a_slot_says_which_trial_it_trains():
     (slot,) = document(feed_of(records))["slots"]
     assert (slot["slot"], slot["trial"], slot["epoch"], slot["epochs"]) == ("slot-0", 0, 1, 4)
     assert not slot["ended"]
+    assert slot["since"] is not None
+    (slot,) = document(feed_of([*records[:2], begin("l")]))["slots"]
+    assert (slot["trial"], slot["epoch"], slot["epochs"], slot["since"]) == (0, 0, 4, None)
 
 
 def test_importance_is_sent_with_the_head():

@@ -99,12 +99,13 @@ class FakeSlot:
     scores: list = field(default_factory=list)
     done: bool = False
 
-    def take(self, leg: Leg) -> None:
+    def take(self, leg: Leg, study: Study) -> None:
         assert leg.lineage not in self.world.busy, "a lineage in two slots at once"
         self.world.busy.add(leg.lineage)
         self.leg, self.done, self.scores = leg, False, list(leg.scores)
         known, trained = leg.known_epoch, self.world.checkpoints.get(leg.lineage, 0)
         self.found = deque(range(known + 1, trained + 1))
+        study.record_begin(leg.lineage, self.name, "slot-0")
 
     def act(self, study: Study) -> None:
         if self.done:
@@ -204,7 +205,7 @@ class Driver:
             if slot.leg is None:
                 leg = study.next_leg() if asking else None
                 if leg is not None:
-                    slot.take(leg)
+                    slot.take(leg, study)
                 elif asking and study.finished():
                     asking = False
                 else:
@@ -337,7 +338,7 @@ def test_kills_and_lost_slots_again_and_again_leave_every_trial_ended_once(
 def test_a_checkpoint_beyond_the_ledger_is_handed_out_and_not_trained_again(tmp_path):
     world = World()
     with pytest.raises(Killed):
-        Driver(space(GRID), tmp_path, world, num_slots=1, dies_after=13).run()
+        Driver(space(GRID), tmp_path, world, num_slots=1, dies_after=14).run()
     (lineage,) = {lineage for lineage, _ in world.trained}
     world.train(lineage)  # finished, but the driver died before it heard of it
     Driver(space(GRID), tmp_path, world, num_slots=1).run()

@@ -4,7 +4,7 @@ from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.study_screen import StudyScreen
-from tests.unit.fake_study import end, epoch, head, trial
+from tests.unit.fake_study import begin, end, epoch, head, trial
 
 
 class Shown:
@@ -16,6 +16,13 @@ class Shown:
 
     def show(self, *asked):
         (self.views if len(asked) == 1 else self.samples).append(asked)
+
+
+class Board:
+    """In place of the terminal: keeps what the slots do."""
+
+    def update(self, view, slots):
+        self.slots = dict(slots)
 
 
 def screen(shown):
@@ -83,6 +90,17 @@ def test_what_became_of_each_layer_of_a_file_is_printed_as_the_training_begins()
     table = "weights of main: imagenet [red] (sha256 00)\n  loaded  conv1  " + 90 * "x"
     seen.show(epoch("l0", 1, 0.1) | {"weights": table})
     assert table in out.getvalue()
+
+
+def test_a_slot_is_shown_with_what_it_begins_until_its_first_epoch():
+    board = Board()
+    seen = StudyScreen(board, Shown(), Shown(), lambda _: Experiment())
+    seen.begin([head(), announced(0), announced(1)], head())
+    for slot, lineage in (("slot-0", "l0"), ("slot-1", "l1"), ("slot-2", "l0")):
+        seen.show(begin(lineage, slot))
+    seen.show(epoch("l1", 1, 0.1) | {"slot": "slot-1"})
+    assert [row.state for row in seen.view().trials] == ["running", "running"]
+    assert board.slots == {"slot-2": "l0 begins", "slot-1": "l1 epoch 1"}
 
 
 def test_what_slots_met_under_this_command_is_said_at_its_end():

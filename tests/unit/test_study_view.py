@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.errors import OrchestratorError
 from orchestrator.results.study_fold import StudyFold, epoch_point, fold
 from orchestrator.results.study_view import f1_by_class
-from tests.unit.fake_study import end, epoch, head, mixed, scored, trial
+from tests.unit.fake_study import begin, end, epoch, head, mixed, scored, trial
 
 
 def test_a_ledger_without_records_is_an_empty_study():
@@ -22,6 +22,19 @@ def test_states_follow_from_epochs_and_ends():
     assert view.trials[2].error.startswith("loss is nan")
     assert view.trials[0].checkpoint == "lineages/0/epoch-0002"
     assert view.trials[3].last is None
+
+
+def test_a_trial_runs_from_when_a_slot_begins_it_until_another_command_has_slots_of_its_own():
+    study = StudyFold()
+    for record in (head(), trial(0, "a"), trial(1, "b"), begin("a")):
+        study.add(record)
+    assert [row.state for row in study.view().trials] == ["running", "queued"]
+    study.add(head())
+    assert [row.state for row in study.view().trials] == ["queued", "queued"]
+    study.add(begin("b"))
+    study.add(epoch("b", 1, 0.1))
+    study.add(head())
+    assert [row.state for row in study.view().trials] == ["queued", "running"]
 
 
 def test_trials_of_one_lineage_read_their_figures_at_their_own_last_epoch():

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from orchestrator.config.errors import NoRoomError
 from orchestrator.config.home import Home
 from orchestrator.tuning.lineages import Leg
-from orchestrator.tuning.tune_run import Dispatcher, LostSlots, Recorder
+from orchestrator.tuning.tune_run import Dispatcher, Recorder, SlotEvents
 
 
 class FakeStudy:
@@ -156,6 +156,19 @@ def test_a_slot_that_idles_with_its_workers_is_tried_before_the_study_ends():
         assert (study.broken is not None) == ended
 
 
+def test_the_slot_that_begins_a_leg_is_known_by_its_actor():
+    begun = []
+    study = SimpleNamespace(record_begin=lambda *said: begun.append(said))
+    events = SlotEvents(study, SimpleNamespace())
+    config = {"lineage": "a", "number": 3}
+    actor = SimpleNamespace(_actor_id=bytes([1, 171]))
+    events.on_trial_start(
+        1, [], SimpleNamespace(config=config, temporary_state=SimpleNamespace(ray_actor=actor))
+    )
+    events.on_trial_start(1, [], SimpleNamespace(config=config))  # kept elsewhere: nothing is said
+    assert begun == [("a", "01ab", "slot-3")]
+
+
 def test_a_slot_that_died_for_good_fails_its_trial_with_what_ray_says_of_it(tmp_path):
     study = Queue("a", "b", "c")
     dispatcher, _ = dispatched(study, 3)
@@ -164,7 +177,7 @@ def test_a_slot_that_died_for_good_fails_its_trial_with_what_ray_says_of_it(tmp_
     dispatcher.on_trial_complete("1", error=True)
     assert study.failed == [], "why is said right after"
     (tmp_path / "error.txt").write_text("Traceback\nRayActorError: its worker was killed\n")
-    said = LostSlots(dispatcher)
+    said = SlotEvents(study, dispatcher)
     said.on_trial_error(
         1, [], SimpleNamespace(trial_id="1", error_file=str(tmp_path / "error.txt"))
     )

@@ -36,8 +36,9 @@ function showPlan() {
   if (unknown > 0) parts.push(unknown + " to be proposed");
   if (whole) parts.push(done + " of " + (unknown > 0 ? "at least " : "") + whole + " epochs trained");
   var open = counts.running + counts.queued + Math.max(0, unknown) > 0;
-  if (open && !placed && head.num_slots > head.slots.length)
-    parts.push(head.slots.length + " of " + head.num_slots + " slots have trained, the others start or wait for room");
+  var trained = head.slots.filter(function (slot) { return slot.since !== null; }).length;
+  if (open && !placed && head.num_slots > trained)
+    parts.push(trained + " of " + head.num_slots + " slots have trained, the others start or wait for room");
   var since = nowS() - Date.parse(head.updated) / 1000;
   if (open && head.per_epoch_s !== null) {
     var left = head.epochs.left;
@@ -61,12 +62,12 @@ function showSlots(open) {
     name.scope = "row";
     var end = open && !placed ? nowS() : slot.until;
     // As SlotState.busy_share: an epoch at work counts, for as long as the one before it took.
-    var idle = slot.ended && !head.counts.queued;  // else it has begun another
-    var running = idle ? 0 : Math.min(Math.max(0, end - slot.until), slot.last_s);
-    var share = Math.min(1, (slot.busy_s + running) / Math.max(1e-9, end - slot.since));
+    var running = slot.ended ? 0 : Math.min(Math.max(0, end - slot.until), slot.last_s);
+    var known = slot.since !== null && end > slot.since;
+    var share = known ? Math.min(1, (slot.busy_s + running) / (end - slot.since)) : 0;
     line.append(name, element("td", slot.trial === null ? "–" : String(slot.trial)),
       element("td", slot.epoch + (slot.epochs ? "/" + slot.epochs : "") + (slot.ended ? ", ended" : "")),
-      element("td", end > slot.since ? Math.round(100 * share) + " %" : "–"),
+      element("td", known ? Math.round(100 * share) + " %" : "–"),
       element("td", placed ? "–" : duration(nowS() - slot.until) + " ago"));
     return line;
   }));
