@@ -1,17 +1,20 @@
 """From the Parquet of a data set to the shards of Ray Train's workers, through Ray Data.
 
-DRIVER reads a split once, as raw bytes, into the object store, while no slot holds a CPU yet;
-all slots then share it. Train asks `LaneShards` for each worker's part: the rows of the lanes
-that it owns. The tasks that pick them need no CPU, because workers hold all of them by then:
-a reading that needed one would wait for ever.
+DRIVER reads a split once, as raw bytes, into the object store; all slots then share it. Each worker
+(WORKER) takes the blocks as they lie and keeps the rows of the lanes that it owns: no task comes in
+between, which on a node whose cores the workers hold would start a process for each block.
+
+The tasks that read need no CPU. When a node is lost Ray reads anew what lay on it, while workers
+hold every CPU: a task that needed one would wait for ever, and they for it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypedDict
+from types import MappingProxyType
+from typing import Any, TypedDict
 
 import numpy as np
 import pyarrow as pa
@@ -22,7 +25,7 @@ from ray.data import DataIterator, Dataset, NodeIdStr
 
 from orchestrator.ingest.dataset import PreparedDataset, read_split_index
 from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
-from orchestrator.ingest.tasks import refuse_without_cpu
+from orchestrator.ingest.tasks import cores, refuse_without_cpu
 
 BLOCK_BYTES = 16 * 2**20
 """Ray Data's default of 128 MiB leaves two blocks of a small set, and one reader idle."""
@@ -122,21 +125,29 @@ def read_split(dataset: PreparedDataset, rows: SplitRows) -> Dataset:
     Returns:
         A materialized Dataset of columns image, label, row_id, rank, group_index.
     """
-    raw = raw_rows(dataset, ["image", "label", "row_id"])
+    # Tasks of no CPU would all begin at once, each in a process.
+    tasks = {"num_cpus": 0, "concurrency": cores()}
+    raw = raw_rows(dataset, ["image", "label", "row_id"], tasks)
     return raw.map_batches(
         _keep_chosen,
         fn_kwargs={"row_ids": rows.row_ids, "group_index": rows.group_index},
         batch_format="pyarrow",
         batch_size=None,
+        **tasks,
     ).materialize()
 
 
-def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
+def raw_rows(
+    dataset: PreparedDataset,
+    columns: Sequence[str],
+    tasks: Mapping[str, Any] = MappingProxyType({}),
+) -> Dataset:
     """Some columns of all rows as they lie in the files: raw bytes, read when they are asked for.
 
     Args:
         dataset: a checked data set.
         columns: of the files of images, or `row_id`, which is found from the index.
+        tasks: what Ray Data's tasks need; the same for what follows makes it one task with it.
     """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
@@ -146,16 +157,17 @@ def raw_rows(dataset: PreparedDataset, columns: Sequence[str]) -> Dataset:
     raw = ray.data.read_parquet(
         [root.path(name) for name in dataset.files],
         filesystem=root.filesystem,
-        # Each block is a task for each of several workers, and on a node whose cores they hold a new
-        # process, 6 s of scheduling for 10 ms of work: no more of them than the images need.
+        # By default as many as there are cores twice over, of however few images.
         override_num_blocks=max(1, -(-_image_bytes(dataset) // BLOCK_BYTES)),
+        **tasks,
     )
     stored = ["listed" if name == "row_id" else name for name in columns]
-    return raw.select_columns(stored).map_batches(
+    return raw.select_columns(stored, **tasks).map_batches(
         _numbered,
         fn_kwargs={"listed": dataset.read(["listed"])["listed"].to_numpy()},
         batch_format="pyarrow",
         batch_size=None,
+        **tasks,
     )
 
 
@@ -164,7 +176,7 @@ def _image_bytes(dataset: PreparedDataset) -> int:
 
 
 class LaneShards(ray.train.DataConfig):
-    """Gives each worker the lanes it owns: each row to exactly one worker, none dropped.
+    """Hands each worker the blocks of a split, of which it keeps its lanes (`own_rows`).
 
     Train's default split makes shards equal by dropping rows (7,001 rows become 7,000).
     """
@@ -183,22 +195,25 @@ class LaneShards(ray.train.DataConfig):
         """One iterator for each worker and data set."""
         if world_size > NUM_LANES:
             raise ValueError(f"resources.workers: must be at most {NUM_LANES}; got {world_size}")
-        if world_size == 1:  # it owns all rows: the blocks are taken as they lie, by no task
-            return [{name: dataset.iterator() for name, dataset in datasets.items()}]
         return [
-            {
-                name: dataset.map_batches(
-                    _keep_owned,
-                    fn_kwargs={"worker": worker, "num_workers": world_size},
-                    batch_format="pyarrow",
-                    batch_size=None,
-                    num_cpus=0,
-                    concurrency=1,  # tasks of no CPU would all begin at once, each in a process
-                ).iterator()
-                for name, dataset in datasets.items()
-            }
-            for worker in range(world_size)
+            {name: dataset.iterator() for name, dataset in datasets.items()}
+            for _ in range(world_size)
         ]
+
+
+def own_rows(tables: Iterable[pa.Table], worker: int, num_workers: int) -> Iterator[pa.Table]:
+    """Of each table the rows of the lanes that a worker owns: each row is one worker's, none dropped.
+
+    Args:
+        tables: with a column `rank`.
+        worker: 0-based.
+        num_workers: of the slot.
+    """
+    for table in tables:
+        if num_workers == 1:
+            yield table  # uncopied
+            continue
+        yield table.filter(pa.array(owned(table.column("rank").to_numpy(), worker, num_workers)))
 
 
 def _first_of_each_class(
@@ -232,7 +247,3 @@ def _keep_chosen(table: pa.Table, row_ids: Int64s, group_index: Int64s) -> pa.Ta
     table = table.filter(pa.array(keep))
     table = table.append_column("rank", pa.array(found[keep]))
     return table.append_column("group_index", pa.array(group_index[found[keep]]))
-
-
-def _keep_owned(table: pa.Table, worker: int, num_workers: int) -> pa.Table:
-    return table.filter(pa.array(owned(table.column("rank").to_numpy(), worker, num_workers)))

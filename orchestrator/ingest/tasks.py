@@ -46,7 +46,7 @@ def start_workers(needed: Callable[..., Any]) -> None:
     """
     refuse_without_cpu()
     started = ray.remote(lambda _: None)
-    for reference in [started.remote(needed) for _ in range(_cores())]:
+    for reference in [started.remote(needed) for _ in range(cores())]:
         _result(reference)
 
 
@@ -65,7 +65,7 @@ def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
     waiting: list[ray.ObjectRef] = []
     for reference in work:
         waiting.append(reference)
-        while len(waiting) >= PER_CORE * _cores():
+        while len(waiting) >= PER_CORE * cores():
             ready, waiting = ray.wait(waiting, num_returns=1)
             yield _result(ready[0])
     while waiting:
@@ -73,7 +73,7 @@ def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
         yield _result(ready[0])
 
 
-def _cores() -> int:
+def cores() -> int:
     """CPUs of the cluster as it is now, at least one."""
     return max(1, int(ray.cluster_resources().get("CPU", 1)))
 

@@ -41,7 +41,7 @@ from orchestrator.config.errors import (
 from orchestrator.config.experiment import Experiment, Model
 from orchestrator.config.object_store import Store
 from orchestrator.config.shared_folder import Mark
-from orchestrator.ingest.reading import SplitSize
+from orchestrator.ingest.reading import SplitSize, own_rows
 from orchestrator.ingest.shard import Shard, collect_shard, device_gib
 from orchestrator.training.agreement import Finding, agree, failure
 from orchestrator.training.build import build_training
@@ -185,7 +185,7 @@ def _hold(
     iterator = ray.train.get_dataset_shard(split)
     tables = iterator.iter_batches(batch_size=None, batch_format="pyarrow")
     return collect_shard(
-        _counted(tables, pulse),
+        own_rows(_counted(tables, pulse), rank(), num_workers()),
         settings["image_shape"],
         num_rows=settings["sizes"][split]["num_rows"],
         num_groups=settings["sizes"][split]["num_groups"],

@@ -13,6 +13,7 @@ from orchestrator.ingest.reading import (
     SplitRows,
     _keep_chosen,
     _numbered,
+    own_rows,
     select_rows,
 )
 
@@ -20,20 +21,6 @@ from orchestrator.ingest.reading import (
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory):
     return open_dataset(write_set(tmp_path_factory.mktemp("data") / "faces", rows=120))
-
-
-class FakeDataset:
-    """Stands for a Ray dataset: applies what is mapped to one table."""
-
-    def __init__(self, content: pa.Table) -> None:
-        self.content = content
-
-    def map_batches(self, function, *, fn_kwargs, num_cpus, **_):
-        assert num_cpus == 0, "workers hold all CPUs by then: a task that needs one never starts"
-        return FakeDataset(function(self.content, **fn_kwargs))
-
-    def iterator(self) -> pa.Table:
-        return self.content
 
 
 def test_without_a_limit_a_split_is_all_its_rows_in_the_order_of_their_ids(dataset):
@@ -89,11 +76,10 @@ def test_rows_are_numbered_by_what_was_kept_not_by_where_they_were_listed():
 
 @pytest.mark.parametrize("num_workers", [1, 2, 3, 7])
 def test_every_row_goes_to_exactly_one_worker_and_none_is_dropped(num_workers):
-    content = FakeDataset(pa.table({"rank": np.arange(1001)}))
-    shards = LaneShards().configure({"train": content}, num_workers, None, None)
-    given = [shard["train"].column("rank").to_pylist() for shard in shards]
-    assert len(given) == num_workers
-    assert sorted(rank for ranks in given for rank in ranks) == list(range(1001))
+    blocks = [pa.table({"rank": np.arange(start, start + 143)}) for start in range(0, 1001, 143)]
+    given = [pa.concat_tables(own_rows(blocks, k, num_workers)) for k in range(num_workers)]
+    ranks = [rank for table in given for rank in table.column("rank").to_pylist()]
+    assert sorted(ranks) == list(range(1001))
 
 
 def test_more_workers_than_lanes_are_refused():
