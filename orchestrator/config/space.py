@@ -88,7 +88,8 @@ class Space(Section):
         Field(description="axes that exist only where another has one of these values"),
     ] = {}  # noqa: RUF012
     points: Annotated[
-        tuple[Values, ...], Field(description="trials to try first (kinds that sample)")
+        tuple[Values, ...],
+        Field(description="trials to try first (kinds that sample); what one leaves open is drawn"),
     ] = ()
     stop: Annotated[
         StopRule, Field(description="when trials that do worse than others end early")
@@ -257,7 +258,11 @@ class Space(Section):
 
     def ends_of_points(self, default: int) -> tuple[int, ...]:
         """Numbers of epochs of the points that are tried first, ascending."""
-        return tuple(sorted({int(point.get("epochs", default)) for point in self.points}))
+        left_open = self.epochs_choices(default)
+        ends = (
+            (int(point["epochs"]),) if "epochs" in point else left_open for point in self.points
+        )
+        return tuple(sorted(set(itertools.chain(*ends))))
 
     def patience_choices(self, default: int) -> tuple[int, ...]:
         """All patience that a trial of this space can have, ascending; 0 = without end."""

@@ -245,8 +245,15 @@ def _leader(view: StudyView) -> dict[str, Any] | None:
 def _importance(importance: Importance | None) -> dict[str, Any] | None:
     if importance is None:
         return None
-    shares = {shown(path): share for path, share in importance.shares.items()}
-    return {"shares": shares, "trials": importance.num_trials, "why": shown(importance.why, 200)}
+    return {
+        "shares": {shown(path): share for path, share in importance.shares.items()},
+        "trials": importance.num_trials,
+        "why": shown(importance.why, 200),
+        "within": {
+            shown(path): [within.share, within.num_trials]
+            for path, within in importance.within.items()
+        },
+    }
 
 
 def _curve(points: Sequence[EpochPoint]) -> list[list[float | None]]:

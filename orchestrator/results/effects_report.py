@@ -34,10 +34,8 @@ def effect_lines(effects: Effects) -> tuple[str, ...]:
         lines.append(f"importance  not known: {one_line(importance.why, 160)}")
     names = short_names(tuple(effects.fields))
     for path in _by_importance(effects):
-        share = importance.shares.get(path)
         head = f"{one_line(names[path], NAME_WIDTH):{NAME_WIDTH}}"
-        head += "" if share is None else f" {share:4.0%} of the variance"
-        lines.append(head.rstrip())
+        lines.append(f"{head} {_share_words(effects, path)}".rstrip())
         lines += [f"  {_level_line(level)}" for level in effects.fields[path]]
     if not effects.is_balanced:
         lines.append(
@@ -65,17 +63,17 @@ def write_effects(effects: Effects, view: StudyView, folder: Path) -> tuple[Path
 
 
 def effects_csv(effects: Effects) -> str:
-    """One row a value: field, importance, value, trials, mean and its interval."""
+    """One row a value: field, the trials that have it, importance among them, value, trials, mean."""
     out = io.StringIO()
     writer = csv.writer(out)
-    writer.writerow(["field", "importance", "value", "trials", "mean_macro_f1", "low", "high"])
+    head = ["field", "among", "importance", "value", "trials", "mean_macro_f1", "low", "high"]
+    writer.writerow(head)
     for path, levels in effects.fields.items():
-        share = effects.importance.shares.get(path, "")
+        share, among = _share(effects, path), _num_among(effects, path)
+        known = "" if share is None else share
         for level in levels:
-            low, high = level.interval or ("", "")
-            writer.writerow(
-                [in_csv(path), share, in_csv(level.text), level.num_trials, level.mean, low, high]
-            )
+            figures = [level.num_trials, level.mean, *(level.interval or ("", ""))]
+            writer.writerow([in_csv(path), among, known, in_csv(level.text), *figures])
     return out.getvalue()
 
 
@@ -88,6 +86,14 @@ def effects_json(effects: Effects) -> str:
         "balanced": effects.is_balanced,
         "importance": dict(importance.shares) or None,
         "importance_unknown": importance.why,
+        "partial": {
+            path: {
+                "trials": part.num_trials,
+                "mean_macro_f1": part.mean,
+                "importance": _share(effects, path),
+            }
+            for path, part in effects.partial.items()
+        },
         "fields": {
             path: [
                 {
@@ -105,8 +111,31 @@ def effects_json(effects: Effects) -> str:
 
 
 def _by_importance(effects: Effects) -> list[str]:
-    shares = effects.importance.shares
-    return sorted(effects.fields, key=lambda path: -shares.get(path, 0.0))
+    """Fields that all trials have come first: what the others explain is of fewer trials."""
+    return sorted(
+        effects.fields, key=lambda path: (path in effects.partial, -(_share(effects, path) or 0.0))
+    )
+
+
+def _share(effects: Effects, path: str) -> float | None:
+    """Of the variance among the trials that have a field."""
+    if path in effects.partial:
+        within = effects.importance.within.get(path)
+        return within.share if within else None
+    return effects.importance.shares.get(path)
+
+
+def _num_among(effects: Effects, path: str) -> int:
+    part = effects.partial.get(path)
+    return part.num_trials if part else effects.num_trials
+
+
+def _share_words(effects: Effects, path: str) -> str:
+    share = _share(effects, path)
+    some = f"the {_num_among(effects, path)} trials that have it" if path in effects.partial else ""
+    if share is None:
+        return some and f"in {some}"
+    return f"{share:4.0%} of the variance" + (some and f" of {some}")
 
 
 def _level_line(level: Level) -> str:
@@ -120,21 +149,23 @@ def _draw_importance(effects: Effects, view: StudyView, path: Path) -> None:
 
     from orchestrator.results.plot_style import INK, PALETTE, STYLE, new_figure, save, title
 
-    shown = _by_importance(effects)[:MAX_PANELS][::-1]
+    weighed = [field for field in _by_importance(effects) if _share(effects, field) is not None]
+    shown = weighed[:MAX_PANELS][::-1]
     names = short_names(tuple(effects.fields))
-    shares = [effects.importance.shares.get(field, 0.0) for field in shown]
+    shares = [_share(effects, field) or 0.0 for field in shown]
     with mpl.rc_context(STYLE):
         figure = new_figure(7.2, 1.6 + 0.42 * len(shown))
         axes = figure.subplots()
-        axes.barh(range(len(shown)), shares, color=PALETTE[0], height=0.6)
+        colors = [PALETTE[field in effects.partial] for field in shown]
+        axes.barh(range(len(shown)), shares, color=colors, height=0.6)
         axes.set_yticks(
             range(len(shown)), [one_line(names[f], NAME_WIDTH) for f in shown], color=INK
         )
-        for y, share in enumerate(shares):
-            axes.annotate(
-                f"{share:.0%}", (share, y), xytext=(4, 0), textcoords="offset points", va="center"
-            )
-        axes.set_xlim(0, max(shares) * 1.15)
+        for y, (field, share) in enumerate(zip(shown, shares, strict=True)):
+            some = f" among {_num_among(effects, field)} trials" if field in effects.partial else ""
+            words = f"{share:.0%}{some}"
+            axes.annotate(words, (share, y), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set_xlim(0, max(shares) * (1.4 if effects.partial else 1.15))
         axes.set_xlabel("share of the variance of macro-F1 (fANOVA)")
         axes.grid(axis="y", visible=False)
         title(figure, view, f"importance of fields, {effects.importance.num_trials} trials")
@@ -154,8 +185,9 @@ def _draw_effects(effects: Effects, view: StudyView, path: Path) -> None:
         figure = new_figure(1.2 + 3.4 * columns, 0.9 + 2.8 * rows)
         panels: Sequence[Any] = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
         for axes, field in zip(panels, shown, strict=False):
-            _draw_field(axes, effects.fields[field], effects.mean)
-            axes.set_title(one_line(names[field], NAME_WIDTH))
+            _draw_field(axes, effects.fields[field], effects.mean_of(field))
+            some = f", {_num_among(effects, field)} trials" if field in effects.partial else ""
+            axes.set_title(one_line(names[field], NAME_WIDTH) + some)
         for axes in panels[len(shown) :]:
             axes.set_visible(False)
         for row in range(rows):

@@ -8,7 +8,7 @@ Importance.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from orchestrator.results.leaderboard_cells import EPOCHS, varied_paths
@@ -20,8 +20,21 @@ if TYPE_CHECKING:
 MIN_TRIALS: Final = 8
 MIN_FIELDS: Final = 2
 MAX_TRIALS: Final = 200
-NUM_TREES: Final = 32
 """The newest ones: a forest over more takes long and tells little more."""
+NUM_TREES: Final = 32
+
+
+@dataclass(frozen=True)
+class Within:
+    """What a field explains that only some trials have (`when` in a space).
+
+    Attributes:
+        share: of the variance among the trials that have it.
+        num_trials: of these, that have finished.
+    """
+
+    share: float
+    num_trials: int
 
 
 @dataclass(frozen=True)
@@ -31,17 +44,60 @@ class Importance:
     Attributes:
         shares: by path, they add up to 1; empty where `why` says why not.
         num_trials: finished trials it was computed from.
+        within: the fields that only some trials have, where it is known.
     """
 
     shares: Mapping[str, float] = field(default_factory=dict)
     num_trials: int = 0
     why: str = ""
+    within: Mapping[str, Within] = field(default_factory=dict)
 
 
 def importance_of(view: StudyView) -> Importance:
     """The importance of each field, or why there is none."""
     rows = [row for row in view.trials if row.state == "finished" and row.val_macro_f1 is not None]
-    paths = effective_paths(view, rows)
+    whole = _importance(rows, effective_paths(view, rows))
+    return replace(whole, within=_within(view, rows))
+
+
+def effective_paths(view: StudyView, rows: Sequence[TrialRow]) -> list[str]:
+    """Fields that all these trials have, with more than one value."""
+    return [
+        path
+        for path in (*varied_paths(view), EPOCHS)
+        if all(path in row.values for row in rows) and _differ(rows, path)
+    ]
+
+
+def rows_by_partial_path(view: StudyView, rows: Sequence[TrialRow]) -> dict[str, list[TrialRow]]:
+    """Fields that only some of these trials have, with more than one value, and which have them."""
+    paths = (*varied_paths(view), EPOCHS)
+    partial = {path: [row for row in rows if path in row.values] for path in paths}
+    return {
+        path: having
+        for path, having in partial.items()
+        if len(having) < len(rows) and _differ(having, path)
+    }
+
+
+def _differ(rows: Sequence[TrialRow], path: str) -> bool:
+    return len({repr(row.values[path]) for row in rows}) > 1
+
+
+def _within(view: StudyView, rows: Sequence[TrialRow]) -> dict[str, Within]:
+    """Fields of one condition are weighed together, and cost one forest."""
+    known: dict[tuple[int, ...], Importance] = {}
+    found = {}
+    for path, having in rows_by_partial_path(view, rows).items():
+        key = tuple(row.trial for row in having)
+        if key not in known:
+            known[key] = _importance(having, effective_paths(view, having))
+        if path in known[key].shares:
+            found[path] = Within(known[key].shares[path], known[key].num_trials)
+    return found
+
+
+def _importance(rows: Sequence[TrialRow], paths: Sequence[str]) -> Importance:
     if len(rows) < MIN_TRIALS or len(paths) < MIN_FIELDS:
         return Importance(
             num_trials=len(rows),
@@ -55,16 +111,6 @@ def importance_of(view: StudyView) -> Importance:
         return Importance(_shares(rows, paths), len(rows))
     except Exception as error:  # noqa: BLE001 - a plot less; the page says why
         return Importance(num_trials=len(rows), why=f"{type(error).__name__}: {error}")
-
-
-def effective_paths(view: StudyView, rows: Sequence[TrialRow]) -> list[str]:
-    """Fields that all these trials have, with more than one value."""
-    return [
-        path
-        for path in (*varied_paths(view), EPOCHS)
-        if all(path in row.values for row in rows)
-        and len({repr(row.values[path]) for row in rows}) > 1
-    ]
 
 
 def _shares(rows: Sequence[TrialRow], paths: Sequence[str]) -> dict[str, float]:

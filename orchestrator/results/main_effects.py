@@ -1,6 +1,7 @@
 """What each value of a searched field scores on average: main effects. PURE.
 
-A mean is over all finished trials of a value, whatever their other values. In a complete factorial
+A mean is over all finished trials of a value, whatever their other values. A field that only some
+trials have (`when` in a space) is compared among these. In a complete factorial
 all values meet all others equally often, so that a difference of means is the field's own; where
 that does not hold (rows, samplers) `is_balanced` says so. Source: Montgomery, Design and Analysis
 of Experiments, chapter 5.
@@ -16,7 +17,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
-from orchestrator.results.field_importance import Importance, effective_paths, importance_of
+from orchestrator.results.field_importance import (
+    Importance,
+    effective_paths,
+    importance_of,
+    rows_by_partial_path,
+)
+from orchestrator.results.leaderboard_cells import EPOCHS, varied_paths
 from orchestrator.results.printable import value_text
 from orchestrator.results.study_view import Scalar, StudyView, TrialRow
 
@@ -43,6 +50,14 @@ class Level:
 
 
 @dataclass(frozen=True)
+class Part:
+    """The trials that have a field which others have not, and the mean of their macro-F1."""
+
+    num_trials: int
+    mean: float
+
+
+@dataclass(frozen=True)
 class Effects:
     """What the fields of a study do to macro-F1.
 
@@ -51,6 +66,7 @@ class Effects:
         importance: share of the variance each field explains.
         mean: of all trials.
         is_balanced: whether every combination of values was trained equally often.
+        partial: of the fields that only some trials have, which these are.
     """
 
     fields: dict[str, tuple[Level, ...]] = field(default_factory=dict)
@@ -59,6 +75,11 @@ class Effects:
     mean: float = 0.0
     is_balanced: bool = True
     why: str = ""
+    partial: dict[str, Part] = field(default_factory=dict)
+
+    def mean_of(self, path: str) -> float:
+        """Of the trials that have a field."""
+        return self.partial[path].mean if path in self.partial else self.mean
 
 
 def effects_of(view: StudyView) -> Effects:
@@ -71,12 +92,17 @@ def effects_of(view: StudyView) -> Effects:
             f"{len(rows)} that differ in {len(paths)}"
         )
         return Effects(num_trials=len(rows), why=why)
+    partial = rows_by_partial_path(view, rows)
+    having = {path: partial.get(path, rows) for path in (*varied_paths(view), EPOCHS)}
     return Effects(
-        fields={path: _levels(rows, path) for path in paths},
+        fields={path: _levels(having[path], path) for path in having if path in {*paths, *partial}},
         importance=importance_of(view),
         num_trials=len(rows),
         mean=statistics.fmean(_scores(rows)),
         is_balanced=_is_balanced(rows, paths),
+        partial={
+            path: Part(len(some), statistics.fmean(_scores(some))) for path, some in partial.items()
+        },
     )
 
 

@@ -80,6 +80,7 @@ class Proposals:
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
         self._points = {_key(values) for values in space.points}
         self._seen: set[str] = set()
+        self._tried = [_pairs(trial.values) for trial in known]
         of_axes = [self._on_axes(trial) for trial in known]
         if space.kind in REPLAYED:
             self._replay(of_axes)
@@ -91,7 +92,9 @@ class Proposals:
 
     def next(self) -> tuple[int, Values] | None:
         """The next trial's number and values; None when there are no more."""
-        if self._listed:
+        if self._listed and self._space.points:
+            proposed = self._try_point(self._listed.popleft(), self._next_number)
+        elif self._listed:
             proposed = self._ask_for(self._listed.popleft(), self._next_number)
         elif self._next_number < self._space.trials:
             proposed = self._draw_new(self._next_number)
@@ -156,6 +159,12 @@ class Proposals:
         trial = self._study.ask({path: self._distributions[path] for path in values})
         return trial, {path: trial.params[path] for path in values}
 
+    def _try_point(self, point: Values, number: int) -> tuple[optuna.Trial, Values]:
+        """Let the sampler fill in what a point leaves open."""
+        self._study.sampler = sampler(self._space, self._seed, number)
+        self._study.enqueue_trial(point)
+        return draw(self._study, self._space, self._distributions)
+
     def _replay(self, known: list[PastTrial]) -> None:
         """Ask and tell in the order of the ledger: so a sampler's own notes come out the same."""
         events = [(past.asked, past.number, False, past) for past in known]
@@ -204,10 +213,14 @@ class Proposals:
         return replace(past, values=kept)
 
     def _unseen_listed(self) -> Iterator[Values]:
-        first = self._space.listed() if self._space.num_listed() else self._space.points
-        for values in first:
-            if _key(values) not in self._seen:
-                yield values
+        if self._space.num_listed():
+            yield from (listed for listed in self._space.listed() if _key(listed) not in self._seen)
+        # One that leaves something open was tried by any trial that has all it says.
+        yield from (
+            point
+            for point in self._space.points
+            if not any(_pairs(point) <= tried for tried in self._tried)
+        )
 
 
 def _is_of(axis: BaseDistribution, value: Scalar) -> bool:
@@ -248,14 +261,15 @@ def _state(past: PastTrial) -> TrialState:
 
 def check_draws(space: Space, whole: frozenset[str], num_draws: int) -> Iterator[Values]:
     """Trials to put through the validator before anything starts: all listed, or some drawn."""
-    yield from space.points
     if space.num_listed():
         yield from space.listed()
         return
     known = distributions(space, whole, [])
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    for _ in range(num_draws):
+    for point in space.points:
+        study.enqueue_trial(point)
+    for _ in range(len(space.points) + num_draws):
         yield draw(study, space, known)[1]
 
 
@@ -292,3 +306,7 @@ def _choices(axis: Axis, path: str, listed: list[Values]) -> tuple[Scalar, ...]:
 
 def _key(values: Mapping[str, Scalar]) -> str:
     return json.dumps(values, sort_keys=True)
+
+
+def _pairs(values: Mapping[str, Scalar]) -> set[tuple[str, str]]:
+    return {(path, json.dumps(value)) for path, value in values.items()}

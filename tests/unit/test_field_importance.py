@@ -36,3 +36,21 @@ def test_few_trials_tell_nothing_and_it_is_said_how_many_are_needed():
 
 def test_equal_scores_tell_nothing():
     assert importance_of(study(20, lambda values: 0.5)).why == "all trials have the same score"
+
+
+def test_a_field_that_only_some_trials_have_is_weighed_among_these():
+    records, draw = [head()], random.Random(0)
+    for k in range(40):
+        values = {"lr": draw.uniform(0.0, 1.0), "name": ["adam", "sgd"][k % 2]}
+        if values["name"] == "sgd":
+            values["momentum"] = draw.uniform(0.0, 0.9)
+        score = 0.1 * values["lr"] + values.get("momentum", 0.5)
+        records += [trial(k, f"l{k}", 1, values), epoch(f"l{k}", 1, score), end(k, 1)]
+    found = importance_of(fold(records))
+    assert sorted(found.shares) == ["lr", "name"]
+    assert list(found.within) == ["momentum"]
+    assert found.within["momentum"].num_trials == 20
+    assert found.within["momentum"].share > 0.8
+    few = importance_of(fold(records[: 1 + 3 * 2 * (MIN_TRIALS - 1)]))
+    assert few.shares
+    assert not few.within, "too few have it"

@@ -91,6 +91,35 @@ def test_trials_that_were_stopped_or_failed_do_not_count():
     assert effects_of(fold(records)) == effects_of(fold(factorial()))
 
 
+def test_a_field_that_only_some_trials_have_is_compared_among_these(tmp_path):
+    gain = {None: 0.5, 0.0: 0.1, 0.9: 0.3}
+    records = records_of(
+        [
+            (
+                {"optimizer.name": "sgd" if momentum is not None else "adam", "optimizer.lr": lr}
+                | ({} if momentum is None else {"optimizer.momentum": momentum}),
+                gain[momentum] + lr,
+            )
+            for momentum in gain
+            for lr in (0.1, 0.01, 0.001, 0.0001)
+        ]
+    )
+    effects = effects_of(fold(records))
+    assert [(one.text, one.num_trials) for one in effects.fields["optimizer.momentum"]] == [
+        ("0", 4),
+        ("0.9", 4),
+    ]
+    assert effects.partial["optimizer.momentum"].num_trials == 8
+    assert effects.mean_of("optimizer.momentum") == pytest.approx(0.2 + 0.1111 / 4)
+    (line,) = (one for one in effect_lines(effects) if one.startswith("momentum"))
+    assert line.endswith("% of the variance of the 8 trials that have it")
+    assert json.loads(effects_json(effects))["partial"]["optimizer.momentum"]["importance"] > 0.8
+    rows = list(csv.DictReader(io.StringIO(effects_csv(effects))))
+    among = {row["field"]: row["among"] for row in rows}
+    assert among == {"optimizer.name": "12", "optimizer.lr": "12", "optimizer.momentum": "8"}
+    assert len(write_effects(effects, fold(records), tmp_path)) == 4
+
+
 def test_files_and_command_say_the_same(tmp_path, capsys):
     with Ledger(tmp_path) as ledger:
         for record in factorial():

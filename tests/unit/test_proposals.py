@@ -93,6 +93,21 @@ def test_points_come_first_and_count_as_trials(kind):
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])
+def test_what_a_point_leaves_open_is_drawn_and_the_point_is_tried_once(kind):
+    points = [{"optimizer.name": "adam"}, {"optimizer.lr": 0.01, "epochs": 10}]
+    content = {**SAMPLED, "kind": kind, "points": points}
+    whole = through(proposals(content))
+    for trial, point in zip(whole, points, strict=False):
+        assert set(trial.values) == set(SAMPLED["axes"])
+        assert point.items() <= trial.values.items()
+    for known in (1, 2):
+        assert values_of(through(proposals(content, whole[:known])))[: 2 - known] == (
+            values_of(whole[known:2])
+        )
+    assert {len(values) for values in check_draws(space(content), frozenset({"epochs"}), 3)} == {3}
+
+
+@pytest.mark.parametrize("kind", ["tpe", "random"])
 def test_samples_lie_on_their_axes(kind):
     for values in values_of(through(proposals({**SAMPLED, "kind": kind}))):
         assert values["optimizer.name"] in NAMES

@@ -4,7 +4,8 @@ from typing import get_args
 import pytest
 
 from orchestrator.dashboard.metrics import STATES
-from orchestrator.dashboard.snapshot import Importance, StudyFeed, shown, to_json
+from orchestrator.dashboard.snapshot import StudyFeed, shown, to_json
+from orchestrator.results.field_importance import Importance, Within
 from orchestrator.results.study_view import State
 from tests.unit.fake_study import begin, end, epoch, head, mixed, scored, trial
 
@@ -102,8 +103,14 @@ def test_a_slot_says_which_trial_it_trains():
 
 
 def test_importance_is_sent_with_the_head():
-    sent = document(feed_of(mixed()), importance=Importance({"optimizer.lr": 0.75}, 9))
-    assert sent["importance"] == {"shares": {"optimizer.lr": 0.75}, "trials": 9, "why": ""}
+    within = {"optimizer.momentum": Within(0.5, 8)}
+    found = Importance({"optimizer.lr": 0.75}, 9, within=within)
+    assert document(feed_of(mixed()), importance=found)["importance"] == {
+        "shares": {"optimizer.lr": 0.75},
+        "trials": 9,
+        "why": "",
+        "within": {"optimizer.momentum": [0.5, 8]},
+    }
 
 
 def test_hostile_names_values_and_errors_leave_no_markup_and_no_home_folder():

@@ -213,3 +213,5 @@ def test_points_may_share_a_training_and_say_where_they_end():
     points = [{"optimizer.lr": 1e-3, "epochs": last} for last in (20, 10)]
     assert space(kind="tpe", trials=9, axes=axes, points=points).ends_of_points(7) == (10, 20)
     assert space(kind="tpe", trials=9, axes=axes).ends_of_points(7) == ()
+    left_open = space(kind="tpe", trials=9, axes=axes, points=[{"optimizer.lr": 1e-3}])
+    assert left_open.ends_of_points(7) == left_open.epochs_choices(7)

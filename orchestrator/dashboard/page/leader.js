@@ -9,15 +9,20 @@ function showImportance() {
     found.trials + " finished trials).";
   var names = new Map(head.fields.map(function (field) { return [field.path, field.name]; }));
   var body = byId("importance").tBodies[0];
-  body.replaceChildren.apply(body, Object.entries(found.shares).map(function (entry) {
-    var line = element("tr"), name = element("th", names.get(entry[0]) || entry[0]);
+  function weighed(path, share, words) {
+    var line = element("tr"), name = element("th", names.get(path) || path);
     var strip = element("div", undefined, "strip"), cell = element("td", undefined, "share");
     name.scope = "row";
-    strip.style.width = 100 * entry[1] + "%";
+    strip.style.width = 100 * share + "%";
     cell.append(strip);
-    line.append(name, cell, element("td", Math.round(100 * entry[1]) + " %", "number"));
+    line.append(name, cell, element("td", Math.round(100 * share) + " %" + words, "number"));
     return line;
-  }));
+  }
+  var lines = Object.entries(found.shares).map(function (entry) { return weighed(entry[0], entry[1], ""); });
+  Object.entries(found.within).forEach(function (entry) {
+    lines.push(weighed(entry[0], entry[1][0], " of the " + entry[1][1] + " trials that have it"));
+  });
+  body.replaceChildren.apply(body, lines);
 }
 
 function showConfusion() {
