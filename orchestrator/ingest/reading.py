@@ -11,9 +11,8 @@ hold every CPU: a task that needed one would wait for ever, and they for it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, TypedDict
 
 import numpy as np
@@ -21,7 +20,7 @@ import pyarrow as pa
 import ray
 import ray.data
 import ray.train
-from ray.data import DataIterator, Dataset, NodeIdStr
+from ray.data import DataIterator, Dataset, NodeIdStr, TaskPoolStrategy
 
 from orchestrator.ingest.dataset import PreparedDataset, read_split_index
 from orchestrator.ingest.order import NUM_LANES, Int64s, mix, owned
@@ -125,29 +124,27 @@ def read_split(dataset: PreparedDataset, rows: SplitRows) -> Dataset:
     Returns:
         A materialized Dataset of columns image, label, row_id, rank, group_index.
     """
-    # Tasks of no CPU would all begin at once, each in a process.
-    tasks = {"num_cpus": 0, "concurrency": cores()}
-    raw = raw_rows(dataset, ["image", "label", "row_id"], tasks)
+    # Tasks of no CPU would all begin at once, each in a process; a file is one task at most.
+    pool = TaskPoolStrategy(min(cores(), _num_blocks(dataset), len(dataset.files)))
+    raw = raw_rows(dataset, ["image", "label", "row_id"], pool)
     return raw.map_batches(
         _keep_chosen,
         fn_kwargs={"row_ids": rows.row_ids, "group_index": rows.group_index},
         batch_format="pyarrow",
         batch_size=None,
-        **tasks,
+        **_needs(pool),
     ).materialize()
 
 
 def raw_rows(
-    dataset: PreparedDataset,
-    columns: Sequence[str],
-    tasks: Mapping[str, Any] = MappingProxyType({}),
+    dataset: PreparedDataset, columns: Sequence[str], pool: TaskPoolStrategy | None = None
 ) -> Dataset:
     """Some columns of all rows as they lie in the files: raw bytes, read when they are asked for.
 
     Args:
         dataset: a checked data set.
         columns: of the files of images, or `row_id`, which is found from the index.
-        tasks: what Ray Data's tasks need; the same for what follows makes it one task with it.
+        pool: how many tasks of no CPU read; None = as many as there are free CPUs, each with one.
     """
     context = ray.data.DataContext.get_current()
     context.target_max_block_size = BLOCK_BYTES
@@ -158,21 +155,28 @@ def raw_rows(
         [root.path(name) for name in dataset.files],
         filesystem=root.filesystem,
         # By default as many as there are cores twice over, of however few images.
-        override_num_blocks=max(1, -(-_image_bytes(dataset) // BLOCK_BYTES)),
-        **tasks,
+        override_num_blocks=_num_blocks(dataset),
+        concurrency=pool.size if pool else None,
+        num_cpus=0 if pool else None,
     )
     stored = ["listed" if name == "row_id" else name for name in columns]
-    return raw.select_columns(stored, **tasks).map_batches(
+    return raw.select_columns(stored, **_needs(pool)).map_batches(
         _numbered,
         fn_kwargs={"listed": dataset.read(["listed"])["listed"].to_numpy()},
         batch_format="pyarrow",
         batch_size=None,
-        **tasks,
+        **_needs(pool),
     )
 
 
-def _image_bytes(dataset: PreparedDataset) -> int:
-    return dataset.num_rows * math.prod(dataset.image_shape)
+def _needs(pool: TaskPoolStrategy | None) -> dict[str, Any]:
+    """Of each step: steps that need the same are one task."""
+    return {"compute": pool, "num_cpus": 0} if pool else {}
+
+
+def _num_blocks(dataset: PreparedDataset) -> int:
+    image_bytes = dataset.num_rows * math.prod(dataset.image_shape)
+    return max(1, -(-image_bytes // BLOCK_BYTES))
 
 
 class LaneShards(ray.train.DataConfig):
