@@ -56,7 +56,7 @@ SPACE = {
 }
 FACES = {"subjects": 6, "videos_per_subject": 6, "frames_per_video": 4}
 NUM_EPOCHS = 6
-NUM_RECORDS = 15
+NUM_RECORDS = 17
 PROCESSES = {
     "slot": b"ray::Slot",
     "worker": b"ray::RayTrainWorker",
