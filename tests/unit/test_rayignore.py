@@ -16,6 +16,11 @@ STAYS = (
     "runs/quickstart-1a2b3c4d/ledger.jsonl",
     "models/vgg16.safetensors",
     "faces.zip",
+    "videos/train.mp4",
+    "exports/main.onnx",
+    "kept/faces.tar.bz2",
+    "secrets/cluster.pem",
+    ".env.production",
 )
 TRAVELS = (
     "cluster.yaml",
