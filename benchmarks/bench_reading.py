@@ -2,7 +2,7 @@
 
 One prepared set, one process that trains (a sum over the batch stands for the step), in one run:
 
-    ours     Ray Data reads the raw binary column, LaneShards parts it, a shard on the device
+    ours     Ray Data reads the raw binary column, the worker parts it, a shard on the device
     loader   torch's DataLoader, two workers, over a memory map of the same raw pixels
     encoded  Ray Data's own `iter_torch_batches` over a column of PNG files, decoded as it goes
 

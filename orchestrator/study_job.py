@@ -71,8 +71,9 @@ class StudyJob:
         """A state that knows at which epochs trials may end, and nothing yet of any trial."""
         if self.space.num_listed():
             return StudyState(())
-        if self.space.draws_once(whole_paths(self.space, self.resolver)):
-            return StudyState(self.space.ends_of_points(self.config.epochs))
+        whole = whole_paths(self.space, self.resolver)
+        if self.space.draws_once(whole):
+            return StudyState(self.space.ends_of_points(self.config.epochs, whole))
         return StudyState(
             self.space.epochs_choices(self.config.epochs),
             self.space.patience_choices(self.config.early_stop),

@@ -89,7 +89,9 @@ class Space(Section):
     ] = {}  # noqa: RUF012
     points: Annotated[
         tuple[Values, ...],
-        Field(description="trials to try first (kinds that sample); what one leaves open is drawn"),
+        Field(
+            description="trials to try first (kinds that sample); what one leaves open is drawn (tpe, random)"
+        ),
     ] = ()
     stop: Annotated[
         StopRule, Field(description="when trials that do worse than others end early")
@@ -250,19 +252,33 @@ class Space(Section):
         # Trials that differ in patience are one training, wherever it ends them.
         if "early_stop" in self.axes or self.kind not in NEVER_ALIKE:
             return False
-        return any(
-            isinstance(axis, Range) and not axis.step and path not in self.when
-            for path, axis in self.axes.items()
-            if path not in whole
-        )
+        return bool(self._stepless(whole))
 
-    def ends_of_points(self, default: int) -> tuple[int, ...]:
-        """Numbers of epochs of the points that are tried first, ascending."""
-        left_open = self.epochs_choices(default)
-        ends = (
-            (int(point["epochs"]),) if "epochs" in point else left_open for point in self.points
-        )
-        return tuple(sorted(set(itertools.chain(*ends))))
+    def _stepless(self, whole: Container[str]) -> set[str]:
+        """Axes of every trial that have a value between any two."""
+        return {
+            path
+            for path, axis in self.axes.items()
+            if isinstance(axis, Range) and not axis.step and path not in self.when
+            if path not in whole
+        }
+
+    def ends_of_points(self, default: int, whole: Container[str]) -> tuple[int, ...]:
+        """Numbers of epochs of the points that may share a training with each other, ascending.
+
+        One that leaves open an axis with a value between any two is like no other.
+        """
+        drawn = self._stepless(whole)
+        alike = [point for point in self.points if drawn <= point.keys()]
+        if len(alike) < 2:
+            return ()
+        return tuple(sorted(set(itertools.chain(*(self._ends(point, default) for point in alike)))))
+
+    def _ends(self, point: Values, default: int) -> tuple[int, ...]:
+        """With which a trial of a point may end: any, where it leaves them open."""
+        if "epochs" in point:
+            return (int(point["epochs"]),)
+        return self.epochs_choices(default) if "epochs" in self.axes else (default,)
 
     def patience_choices(self, default: int) -> tuple[int, ...]:
         """All patience that a trial of this space can have, ascending; 0 = without end."""

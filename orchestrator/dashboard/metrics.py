@@ -146,6 +146,9 @@ def _of_epoch(point: EpochPoint | None) -> dict[str, float]:
 
 
 def _last_point(view: StudyView, slot: SlotState) -> EpochPoint | None:
+    """Of its own: what it begins with may be another's."""
+    if slot.begins:
+        return None
     points = (
         point
         for row in view.trials
@@ -157,5 +160,5 @@ def _last_point(view: StudyView, slot: SlotState) -> EpochPoint | None:
 
 
 def _is_open(view: StudyView, slot: SlotState) -> bool:
-    """Whether a trial still waits for what the slot trained last."""
+    """Whether a trial still waits for what the slot trains."""
     return any(r.lineage == slot.lineage and r.state in ("queued", "running") for r in view.trials)

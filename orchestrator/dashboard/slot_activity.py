@@ -26,6 +26,7 @@ class SlotState:
         since_s: when its first epoch began, seconds since 1970; None before one has ended.
         until_s: when it last ended an epoch or began a training.
         last_s: seconds of its last epoch, as many as the next will take.
+        begins: whether no epoch has ended since it began this training.
     """
 
     lineage: str
@@ -34,6 +35,7 @@ class SlotState:
     since_s: float | None
     until_s: float
     last_s: float = 0.0
+    begins: bool = False
 
     def busy_share(self, now_s: float, *, at_work: bool) -> float | None:
         """Share of its time that it has trained, in [0, 1]; None before its first epoch.
@@ -58,12 +60,14 @@ class SlotActivity:
         self._num_epochs = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Take one record in; only `study`, `begin` and `epoch` tell of slots."""
+        """Take one record in; only `study`, `begin`, `unbegun` and `epoch` tell of slots."""
         match record.get("record"):
             case "study":
                 self._start(record)
             case "begin":
                 self._begin(record)
+            case "unbegun":
+                self._take_back(_name(record))
             case "epoch":
                 self._add_epoch(record)
 
@@ -86,10 +90,14 @@ class SlotActivity:
             if slot.lineage == lineage and slot.since_s is None:
                 del self.slots[other]  # it found no room, or died before it had trained
         before = self.slots.get(name) or SlotState(lineage, 0, 0.0, None, 0.0)
-        begun = replace(
-            before, lineage=lineage, epoch=int(record["epoch"]), until_s=time_of(record)
-        )
-        self._put(name, begun)
+        begun = replace(before, lineage=lineage, epoch=int(record["epoch"]), begins=True)
+        self._put(name, replace(begun, until_s=time_of(record)))
+
+    def _take_back(self, name: str) -> None:
+        """A slot that found no room; one that has trained before is known by that."""
+        slot = self.slots.get(name)
+        if slot is not None and slot.since_s is None:
+            del self.slots[name]
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
         ended_s, last_s = time_of(record), epoch_seconds(record["metrics"])

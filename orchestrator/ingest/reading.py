@@ -124,7 +124,7 @@ def read_split(dataset: PreparedDataset, rows: SplitRows) -> Dataset:
     Returns:
         A materialized Dataset of columns image, label, row_id, rank, group_index.
     """
-    # Tasks of no CPU would all begin at once, each in a process; a file is one task at most.
+    # Tasks of no CPU would all begin at once, each in a process; Ray Data reads a file in one.
     pool = TaskPoolStrategy(min(cores(), _num_blocks(dataset), len(dataset.files)))
     raw = raw_rows(dataset, ["image", "label", "row_id"], pool)
     return raw.map_batches(

@@ -31,7 +31,8 @@ def effect_lines(effects: Effects) -> tuple[str, ...]:
     importance = effects.importance
     lines = [f"effects of the fields on validation macro-F1, {effects.num_trials} finished trials"]
     if importance.why:
-        lines.append(f"importance  not known: {one_line(importance.why, 160)}")
+        of = " of what all trials have" if importance.within else ""
+        lines.append(f"importance  not known{of}: {one_line(importance.why, 160)}")
     names = short_names(tuple(effects.fields))
     for path in _by_importance(effects):
         head = f"{one_line(names[path], NAME_WIDTH):{NAME_WIDTH}}"
@@ -56,7 +57,7 @@ def write_effects(effects: Effects, view: StudyView, folder: Path) -> tuple[Path
     write_atomic(written[0], effects_csv(effects).encode())
     write_atomic(written[1], effects_json(effects).encode())
     _draw_effects(effects, view, written[2])
-    if effects.importance.shares:
+    if effects.importance.shares or effects.importance.within:
         written.append(folder / "importance.png")
         _draw_importance(effects, view, written[-1])
     return tuple(written)
@@ -131,11 +132,16 @@ def _num_among(effects: Effects, path: str) -> int:
 
 
 def _share_words(effects: Effects, path: str) -> str:
-    share = _share(effects, path)
-    some = f"the {_num_among(effects, path)} trials that have it" if path in effects.partial else ""
-    if share is None:
-        return some and f"in {some}"
-    return f"{share:4.0%} of the variance" + (some and f" of {some}")
+    share, within = _share(effects, path), effects.importance.within.get(path)
+    if within is not None:
+        newest = "newest " if within.num_trials < _num_among(effects, path) else ""
+        return (
+            f"{within.share:4.0%} of the variance of the {newest}{within.num_trials} trials that "
+            "have it"
+        )
+    if path in effects.partial:
+        return f"in the {_num_among(effects, path)} trials that have it"
+    return "" if share is None else f"{share:4.0%} of the variance"
 
 
 def _level_line(level: Level) -> str:
@@ -162,8 +168,8 @@ def _draw_importance(effects: Effects, view: StudyView, path: Path) -> None:
             range(len(shown)), [one_line(names[f], NAME_WIDTH) for f in shown], color=INK
         )
         for y, (field, share) in enumerate(zip(shown, shares, strict=True)):
-            some = f" among {_num_among(effects, field)} trials" if field in effects.partial else ""
-            words = f"{share:.0%}{some}"
+            within = effects.importance.within.get(field)
+            words = f"{share:.0%}" + (f" among {within.num_trials} trials" if within else "")
             axes.annotate(words, (share, y), xytext=(4, 0), textcoords="offset points", va="center")
         axes.set_xlim(0, max(shares) * (1.4 if effects.partial else 1.15))
         axes.set_xlabel("share of the variance of macro-F1 (fANOVA)")

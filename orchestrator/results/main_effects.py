@@ -86,20 +86,21 @@ def effects_of(view: StudyView) -> Effects:
     """The main effects and importance of each field, or why there are none."""
     rows = [row for row in view.trials if row.state == "finished" and row.val_macro_f1 is not None]
     paths = effective_paths(view, rows) if rows else []
-    if len(rows) < MIN_TRIALS or not paths:
+    partial = rows_by_partial_path(view, rows)
+    if len(rows) < MIN_TRIALS or not (paths or partial):
         why = (
-            f"needs {MIN_TRIALS} finished trials that differ in a field they all have; there are "
+            f"needs {MIN_TRIALS} finished trials that differ in a field; there are "
             f"{len(rows)} that differ in {len(paths)}"
         )
         return Effects(num_trials=len(rows), why=why)
-    partial = rows_by_partial_path(view, rows)
     having = {path: partial.get(path, rows) for path in (*varied_paths(view), EPOCHS)}
     return Effects(
         fields={path: _levels(having[path], path) for path in having if path in {*paths, *partial}},
         importance=importance_of(view),
         num_trials=len(rows),
         mean=statistics.fmean(_scores(rows)),
-        is_balanced=_is_balanced(rows, paths),
+        is_balanced=_is_balanced(rows, paths)
+        and all(_is_balanced(some, effective_paths(view, some)) for some in partial.values()),
         partial={
             path: Part(len(some), statistics.fmean(_scores(some))) for path, some in partial.items()
         },

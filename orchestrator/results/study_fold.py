@@ -55,6 +55,7 @@ class StudyFold:
             "study": self._add_study,
             "trial": self._add_trial,
             "begin": self._add_begin,
+            "unbegun": self._add_unbegun,
             "epoch": self._add_epoch,
             "end": self._add_end,
             "values": self._add_values,
@@ -118,6 +119,11 @@ class StudyFold:
     def _add_begin(self, record: Mapping[str, Any]) -> None:
         lineage = str(record["lineage"])
         self._begun.add(lineage)
+        self._stale |= self._members.get(lineage, set())
+
+    def _add_unbegun(self, record: Mapping[str, Any]) -> None:
+        lineage = str(record["lineage"])
+        self._begun.discard(lineage)
         self._stale |= self._members.get(lineage, set())
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:

@@ -71,6 +71,8 @@ class StudyScreen:
         self.utilisation.add(record)
         if record["record"] == "begin":
             self._show_begin(str(record["slot"]), str(record["lineage"]))
+        if record["record"] == "unbegun":
+            self._slots.pop(str(record["slot"]), None)
         if record["record"] == "epoch":
             self._show_epoch(record)
         self._num_trials += record["record"] == "trial"

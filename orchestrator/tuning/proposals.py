@@ -80,7 +80,7 @@ class Proposals:
         self._next_number = 1 + max((trial.number for trial in known), default=-1)
         self._points = {_key(values) for values in space.points}
         self._seen: set[str] = set()
-        self._tried = [_pairs(trial.values) for trial in known]
+        self._untried = _untried(space.points, known)
         of_axes = [self._on_axes(trial) for trial in known]
         if space.kind in REPLAYED:
             self._replay(of_axes)
@@ -160,10 +160,16 @@ class Proposals:
         return trial, {path: trial.params[path] for path in values}
 
     def _try_point(self, point: Values, number: int) -> tuple[optuna.Trial, Values]:
-        """Let the sampler fill in what a point leaves open."""
-        self._study.sampler = sampler(self._space, self._seed, number)
-        self._study.enqueue_trial(point)
-        return draw(self._study, self._space, self._distributions)
+        """Let the sampler fill in what a point leaves open, with something new if there is any."""
+        for attempt in range(DRAWS):
+            self._study.sampler = sampler(self._space, self._seed, number, attempt)
+            self._study.enqueue_trial(point)
+            trial, values = draw(self._study, self._space, self._distributions)
+            is_open = len(values) > len(point)
+            if not is_open or _key(values) not in self._seen or attempt == DRAWS - 1:
+                break
+            self._study.tell(trial, state=TrialState.FAIL)
+        return trial, values
 
     def _replay(self, known: list[PastTrial]) -> None:
         """Ask and tell in the order of the ledger: so a sampler's own notes come out the same."""
@@ -215,12 +221,7 @@ class Proposals:
     def _unseen_listed(self) -> Iterator[Values]:
         if self._space.num_listed():
             yield from (listed for listed in self._space.listed() if _key(listed) not in self._seen)
-        # One that leaves something open was tried by any trial that has all it says.
-        yield from (
-            point
-            for point in self._space.points
-            if not any(_pairs(point) <= tried for tried in self._tried)
-        )
+        yield from self._untried
 
 
 def _is_of(axis: BaseDistribution, value: Scalar) -> bool:
@@ -308,5 +309,23 @@ def _key(values: Mapping[str, Scalar]) -> str:
     return json.dumps(values, sort_keys=True)
 
 
+def _untried(points: Iterable[Values], known: Iterable[PastTrial]) -> list[Values]:
+    """Points that no trial has tried: each trial answers one, those that say the same come first."""
+    unused = [_pairs(trial.values) for trial in known]
+    untried = list(points)
+    for is_answer in (set.__eq__, set.__le__):
+        for point in list(untried):
+            said = _pairs(point)
+            answer = next((trial for trial in unused if is_answer(said, trial)), None)
+            if answer is not None:
+                unused.remove(answer)
+                untried.remove(point)
+    return untried
+
+
 def _pairs(values: Mapping[str, Scalar]) -> set[tuple[str, str]]:
-    return {(path, json.dumps(value)) for path, value in values.items()}
+    """To be compared: 5.0 and 5 are the same, 1 and True are not."""
+    return {
+        (path, json.dumps(int(value) if isinstance(value, float) and value.is_integer() else value))
+        for path, value in values.items()
+    }

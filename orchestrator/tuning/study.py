@@ -74,6 +74,8 @@ class Study:
         self._num_slots = num_slots
         self._judge = judge
         self._slot_names: dict[str, str] = {}
+        self._begun: dict[str, str] = {}  # lineage -> the slot that has trained nothing of it yet
+        self._have_trained: set[str] = set()
         # Notes of slots, by lineage, until a record has them.
         self._unsaid: dict[str, list[str]] = {}
         self._unsaid_weights: dict[str, str] = {}
@@ -143,6 +145,7 @@ class Study:
             wanted_name: of the slot in the record, where no other process has it.
         """
         epoch, name = self._state.recorded_epoch(lineage), self._slot_name(slot, wanted_name)
+        self._begun[lineage] = slot
         self._write({"record": "begin", "lineage": lineage, "epoch": epoch, "slot": name})
 
     def record_epoch(
@@ -174,6 +177,8 @@ class Study:
         if not self._state.add_epoch(lineage, epoch, metrics):
             return
         name = self._slot_name(slot, wanted_name)
+        self._begun.pop(lineage, None)
+        self._have_trained.add(slot)
         figures = {key: value for key, value in metrics.items() if key != "epoch"}
         record = {"record": "epoch", "lineage": lineage, "epoch": epoch, "metrics": figures}
         record |= {"slot": name, **({"found": True} if found else {})}
@@ -193,9 +198,19 @@ class Study:
     def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
         """The slot is free again; after a failure, trials that still wanted more end failed."""
         self._state.release(lineage)
+        self._take_back(lineage)
         if failure is not None:
             for trial in self._state.open_of(lineage):
                 self._end(trial, failure)
+
+    def _take_back(self, lineage: str) -> None:
+        """Say that a slot has begun a training and trained nothing of it: it found no room."""
+        slot = self._begun.pop(lineage, None)
+        if slot is None:
+            return
+        self._write({"record": "unbegun", "lineage": lineage, "slot": self._slot_names[slot]})
+        if slot not in self._have_trained:
+            del self._slot_names[slot]
 
     def _slot_name(self, slot: str, wanted: str) -> str:
         """The name the slot has on the Actors page; another one if it replaces a dead slot."""

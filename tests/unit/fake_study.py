@@ -46,6 +46,11 @@ def begin(lineage: str, slot: str = "slot-0", at: int = 0) -> Record:
     return {**named, "time": "2026-01-01T00:00:01Z"}
 
 
+def unbegun(lineage: str, slot: str = "slot-0") -> Record:
+    named = {"record": "unbegun", "lineage": lineage, "slot": slot}
+    return {**named, "time": "2026-01-01T00:00:01Z"}
+
+
 def epoch(lineage: str, number: int, f1: float | None, width: float = 0.02) -> Record:
     low_high = (
         {} if f1 is None else {"val_macro_f1_low": f1 - width, "val_macro_f1_high": f1 + width}

@@ -32,7 +32,9 @@ def expected(name: str, dataset, known: int = 0, **given):
     resolver = Resolver(name, given, dataset.fingerprint)
     experiments = check_space(space, resolver, image_size=96, num_classes=6)
     lineages = [resolver.lineage(experiment) for experiment in experiments]
-    ends = space.ends_of_points(20) if space.draws_once(()) else space.epochs_choices(20)
+    ends = (
+        space.ends_of_points(20, {"epochs"}) if space.draws_once(()) else space.epochs_choices(20)
+    )
     state = StudyState(ends)
     for lineage in set(lineages):
         for epoch in range(1, known + 1):

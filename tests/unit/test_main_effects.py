@@ -19,6 +19,8 @@ from orchestrator.results.study_fold import fold
 from orchestrator.tuning.ledger import LEDGER, Ledger
 from tests.unit.fake_study import end, epoch, head, hostile, trial
 
+NAMES, LRS = ("sgd", "adam"), (0.1, 0.01)
+
 
 def records_of(configurations):
     """Trial k has the values and the score of configurations[k]."""
@@ -118,6 +120,29 @@ def test_a_field_that_only_some_trials_have_is_compared_among_these(tmp_path):
     among = {row["field"]: row["among"] for row in rows}
     assert among == {"optimizer.name": "12", "optimizer.lr": "12", "optimizer.momentum": "8"}
     assert len(write_effects(effects, fold(records), tmp_path)) == 4
+
+
+def test_what_is_not_balanced_among_the_trials_that_have_a_field_is_said():
+    whole = [({"optimizer.name": name, "optimizer.lr": lr}, lr) for name in NAMES for lr in LRS]
+    assert effects_of(fold(records_of(whole))).is_balanced
+    momenta = iter((0.1, 0.9))
+    some = [
+        (
+            values
+            | ({"optimizer.momentum": next(momenta)} if values["optimizer.name"] == "sgd" else {}),
+            f1,
+        )
+        for values, f1 in whole
+    ]
+    assert not effects_of(fold(records_of(some))).is_balanced
+
+
+def test_fields_of_which_no_trial_has_all_are_compared_too():
+    rows = [({"optimizer.lr": lr}, lr) for lr in LRS]
+    rows += [({"optimizer.momentum": value}, value / 2) for value in (0.1, 0.9)]
+    effects = effects_of(fold(records_of(rows)))
+    assert list(effects.fields) == ["optimizer.lr", "optimizer.momentum"]
+    assert "in the 2 trials that have it" in "\n".join(effect_lines(effects))
 
 
 def test_files_and_command_say_the_same(tmp_path, capsys):

@@ -76,7 +76,10 @@ def test_utilisation_is_the_share_of_its_time_that_a_slot_trained(now_s, share):
 
 
 def test_a_slot_that_has_not_trained_yet_has_no_utilisation():
-    assert slot_values(fold(mixed()), slots_of([begin("lineage1")]), 100.0) == {"slot-0": {}}
+    for at in (0, 1):
+        slots = slots_of([begin("lineage1", at=at)])
+        assert slot_values(fold(mixed()), slots, 100.0) == {"slot-0": {}}
+        assert study_values(fold(mixed()), slots)["fer_images_per_s"] == 0
 
 
 def test_the_file_for_grafana_is_what_the_function_makes():

@@ -100,11 +100,34 @@ def test_what_a_point_leaves_open_is_drawn_and_the_point_is_tried_once(kind):
     for trial, point in zip(whole, points, strict=False):
         assert set(trial.values) == set(SAMPLED["axes"])
         assert point.items() <= trial.values.items()
-    for known in (1, 2):
-        assert values_of(through(proposals(content, whole[:known])))[: 2 - known] == (
-            values_of(whole[known:2])
-        )
+    tried = through(proposals(content, whole[:1]))
+    assert points[1].items() <= tried[0].values.items()
+    assert len(tried) == SAMPLED["trials"] - 1
+    assert len(through(proposals(content, whole[:2]))) == SAMPLED["trials"] - 2
     assert {len(values) for values in check_draws(space(content), frozenset({"epochs"}), 3)} == {3}
+
+
+def test_a_trial_answers_one_point_the_one_that_says_the_same_before_one_that_says_less():
+    points = [
+        {"optimizer.name": "adam"},
+        {"optimizer.name": "adam", "optimizer.lr": 0.01, "epochs": 5.0},
+    ]
+    tried = PastTrial(0, {"optimizer.name": "adam", "optimizer.lr": 0.01, "epochs": 5}, 0.5, False)
+    source = proposals({**SAMPLED, "points": points}, [tried])
+    values = [source.next()[1] for _ in range(2)]
+    assert values[0]["optimizer.name"] == "adam"
+    assert values[0] != tried.values
+    assert set(SAMPLED["axes"]) == set(values[1]), "then the sampler's own"
+
+
+def test_what_a_point_leaves_open_is_drawn_anew_where_it_is_known():
+    axes = {"optimizer.name": NAMES, "optimizer.lr": [0.1, 0.01]}
+    points = [{"optimizer.name": "adam", "optimizer.lr": 0.1}, {"optimizer.name": "adam"}]
+    for seed in range(10):
+        source = proposals(
+            {"kind": "random", "trials": 4, "axes": axes, "points": points}, seed=seed
+        )
+        assert [source.next()[1]["optimizer.lr"] for _ in range(2)] == [0.1, 0.01]
 
 
 @pytest.mark.parametrize("kind", ["tpe", "random"])

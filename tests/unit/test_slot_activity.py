@@ -1,7 +1,7 @@
 import pytest
 
 from orchestrator.dashboard.slot_activity import SlotActivity, epoch_seconds
-from tests.unit.fake_study import begin, epoch, head
+from tests.unit.fake_study import begin, epoch, head, unbegun
 
 
 def at(record, second, slot="slot-0"):
@@ -30,8 +30,18 @@ def test_a_slot_is_shown_with_what_it_begins_and_is_not_busy_before_it_has_train
     seen.add(at(epoch("a", 4, 0.1), 30))
     seen.add(at(begin("b"), 31))
     slot = seen.slots["slot-0"]
-    assert (slot.lineage, slot.epoch, slot.seconds) == ("b", 0, 5.5)
+    assert (slot.lineage, slot.epoch, slot.seconds, slot.begins) == ("b", 0, 5.5, True)
     assert slot.busy_share(slot.until_s + 3, at_work=True) == pytest.approx(8.5 / 9.5)
+
+
+def test_a_slot_that_found_no_room_is_none_unless_it_has_trained():
+    seen = activity(
+        at(begin("a"), 1), at(begin("b"), 1, "slot-1"), at(epoch("b", 1, 0.1), 9, "slot-1")
+    )
+    seen.add(at(begin("c"), 10, "slot-1"))
+    for lineage, slot in (("a", "slot-0"), ("c", "slot-1")):
+        seen.add(at(unbegun(lineage), 20, slot))
+    assert list(seen.slots) == ["slot-1"]
 
 
 def test_a_slot_that_never_trained_gives_way_to_the_one_that_begins_in_its_place():

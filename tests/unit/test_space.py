@@ -211,7 +211,15 @@ def test_an_axis_that_is_not_always_drawn_leaves_draws_that_are_alike():
 def test_points_may_share_a_training_and_say_where_they_end():
     axes = {"optimizer.lr": {"low": 1e-5, "high": 1e-2}, "epochs": {"low": 1, "high": 20}}
     points = [{"optimizer.lr": 1e-3, "epochs": last} for last in (20, 10)]
-    assert space(kind="tpe", trials=9, axes=axes, points=points).ends_of_points(7) == (10, 20)
-    assert space(kind="tpe", trials=9, axes=axes).ends_of_points(7) == ()
-    left_open = space(kind="tpe", trials=9, axes=axes, points=[{"optimizer.lr": 1e-3}])
-    assert left_open.ends_of_points(7) == left_open.epochs_choices(7)
+    assert space(kind="tpe", trials=9, axes=axes, points=points).ends_of_points(7, {"epochs"}) == (
+        10,
+        20,
+    )
+    assert space(kind="tpe", trials=9, axes=axes).ends_of_points(7, {"epochs"}) == ()
+    open_end = [*points[:1], {"optimizer.lr": 1e-3}]
+    left_open = space(kind="tpe", trials=9, axes=axes, points=open_end)
+    assert left_open.ends_of_points(7, {"epochs"}) == left_open.epochs_choices(7)
+    for alone in (points[:1], [points[0], {"epochs": 10}]):
+        assert (
+            space(kind="tpe", trials=9, axes=axes, points=alone).ends_of_points(7, {"epochs"}) == ()
+        )

@@ -335,6 +335,29 @@ def test_kills_and_lost_slots_again_and_again_leave_every_trial_ended_once(
     assert len(records(tmp_path, "end")) >= space(content).num_trials()
 
 
+def test_a_slot_that_trained_nothing_gives_back_its_training_and_its_name(tmp_path):
+    with begun(tmp_path, 2) as study:
+        first, second = study.next_leg(), study.next_leg()
+        study.record_begin(first.lineage, "a", "slot-0")
+        study.record_begin(second.lineage, "b", "slot-1")
+        study.end_leg(second.lineage)  # no room
+        study.record_epoch(first.lineage, figures(first.lineage, 1), "a")
+        study.record_begin(second.lineage, "c", "slot-1")
+        study.end_leg(first.lineage)
+    said = [
+        (record["record"], record["lineage"], record["slot"])
+        for record in read_records(tmp_path / LEDGER)
+        if "slot" in record
+    ]
+    assert said == [
+        ("begin", first.lineage, "slot-0"),
+        ("begin", second.lineage, "slot-1"),
+        ("unbegun", second.lineage, "slot-1"),
+        ("epoch", first.lineage, "slot-0"),
+        ("begin", second.lineage, "slot-1"),
+    ]
+
+
 def test_a_checkpoint_beyond_the_ledger_is_handed_out_and_not_trained_again(tmp_path):
     world = World()
     with pytest.raises(Killed):

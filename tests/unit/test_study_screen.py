@@ -4,7 +4,7 @@ from orchestrator.config.errors import ConfigError
 from orchestrator.config.experiment import Experiment
 from orchestrator.results.live import LiveBoard
 from orchestrator.results.study_screen import StudyScreen
-from tests.unit.fake_study import begin, end, epoch, head, trial
+from tests.unit.fake_study import begin, end, epoch, head, trial, unbegun
 
 
 class Shown:
@@ -101,6 +101,9 @@ def test_a_slot_is_shown_with_what_it_begins_until_its_first_epoch():
     seen.show(epoch("l1", 1, 0.1) | {"slot": "slot-1"})
     assert [row.state for row in seen.view().trials] == ["running", "running"]
     assert board.slots == {"slot-2": "l0 begins", "slot-1": "l1 epoch 1"}
+    seen.show(unbegun("l0", "slot-2"))
+    assert [row.state for row in seen.view().trials] == ["queued", "running"]
+    assert board.slots == {"slot-1": "l1 epoch 1"}
 
 
 def test_what_slots_met_under_this_command_is_said_at_its_end():

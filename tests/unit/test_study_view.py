@@ -5,7 +5,7 @@ import pytest
 from orchestrator.config.errors import OrchestratorError
 from orchestrator.results.study_fold import StudyFold, epoch_point, fold
 from orchestrator.results.study_view import f1_by_class
-from tests.unit.fake_study import begin, end, epoch, head, mixed, scored, trial
+from tests.unit.fake_study import begin, end, epoch, head, mixed, scored, trial, unbegun
 
 
 def test_a_ledger_without_records_is_an_empty_study():
@@ -29,6 +29,9 @@ def test_a_trial_runs_from_when_a_slot_begins_it_until_another_command_has_slots
     for record in (head(), trial(0, "a"), trial(1, "b"), begin("a")):
         study.add(record)
     assert [row.state for row in study.view().trials] == ["running", "queued"]
+    study.add(unbegun("a"))
+    assert [row.state for row in study.view().trials] == ["queued", "queued"]
+    study.add(begin("a"))
     study.add(head())
     assert [row.state for row in study.view().trials] == ["queued", "queued"]
     study.add(begin("b"))
