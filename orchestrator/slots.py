@@ -20,6 +20,9 @@ from orchestrator.tuning.capacity import SlotCapacity
 RAY_FILES = ".ray"
 """Folder of a run in which Ray Train and Tune keep their own files while it lasts."""
 
+SILENT_SHARE = 0.8
+"""Of `resources.stall_s`: a slot in which nothing moves is replaced before all are given up for it."""
+
 
 def ready_slots(
     dataset: PreparedDataset,
@@ -62,6 +65,7 @@ def ready_slots(
         device_budget_gib=resources.device_budget_gib,
         start_timeout_s=resources.start_timeout_s,
         storage=home.local / RAY_FILES,
+        silence_s=SILENT_SHARE * resources.stall_s,
         mark=None if home.store else leave_mark(home.local, RAY_FILES),
         min_workers=capacity.min_workers,
     )

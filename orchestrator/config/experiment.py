@@ -261,8 +261,8 @@ class Resources(Section):
         Field(
             ge=0,
             le=100,
-            description="times the processes of a trial are started anew after one of them died "
-            "or lost its node",
+            description="times the processes of a trial are started anew before its next epoch, after "
+            "one of them died, hung or lost its node",
         ),
     ] = 2
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -24,6 +23,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
+from orchestrator.config import alive
 from orchestrator.config.address import absolute_address
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.storage import CHUNK_BYTES, to_disk
@@ -144,7 +144,7 @@ class Folder:
         out = self.filesystem.open_output_stream(self.path(name))
         try:
             with local.open("rb") as source:
-                shutil.copyfileobj(source, out, UPLOAD_BYTES)
+                alive.copy(source, out, UPLOAD_BYTES)
         except BaseException:
             # Closing makes what is there so far an object: it must not stay.
             with suppress(OSError):

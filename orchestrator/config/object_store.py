@@ -13,7 +13,6 @@ uploads removes them.
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,7 @@ from typing import TypeVar
 
 from pyarrow import fs
 
+from orchestrator.config import alive
 from orchestrator.config.errors import StorageError
 from orchestrator.config.folder import UPLOAD_BYTES, Folder
 
@@ -138,7 +138,7 @@ class Store:
 
     def _download(self, name: str, path: Path) -> None:
         with self.folder.open(name) as source, path.open("wb") as target:
-            shutil.copyfileobj(source, target, UPLOAD_BYTES)
+            alive.copy(source, target, UPLOAD_BYTES)
             if target.tell() != source.size():
                 raise OSError(f"NETWORK_CONNECTION: {name} ended early")
 
@@ -162,6 +162,7 @@ class Store:
                 passes = _PASSING.search(str(error)) is not None
                 if not passes or time.monotonic() + pause_s > until_s:
                     raise store_error(error, str(self)) from error
+            alive.step()  # it gives up in good time
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 

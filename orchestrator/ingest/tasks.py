@@ -15,6 +15,8 @@ from datasets import SourceError
 from orchestrator.config.errors import ConfigError, OrchestratorError
 
 PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
+STALL_S = 600.0
+"""In which a task must end: a batch of images takes seconds."""
 FREED_WITHIN_S = 5.0
 """Processes of an earlier step that have just ended count as busy for a moment."""
 
@@ -46,8 +48,10 @@ def start_workers(needed: Callable[..., Any]) -> None:
     """
     refuse_without_cpu()
     started = ray.remote(lambda _: None)
-    for reference in [started.remote(needed) for _ in range(cores())]:
-        _result(reference)
+    waiting = [started.remote(needed) for _ in range(cores())]
+    while waiting:
+        ready, waiting = _next(waiting)
+        _result(ready)
 
 
 def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
@@ -66,11 +70,28 @@ def in_bounds(work: Iterable[ray.ObjectRef]) -> Iterator[Any]:
     for reference in work:
         waiting.append(reference)
         while len(waiting) >= PER_CORE * cores():
-            ready, waiting = ray.wait(waiting, num_returns=1)
-            yield _result(ready[0])
+            ready, waiting = _next(waiting)
+            yield _result(ready)
     while waiting:
-        ready, waiting = ray.wait(waiting, num_returns=1)
-        yield _result(ready[0])
+        ready, waiting = _next(waiting)
+        yield _result(ready)
+
+
+def _next(waiting: list[ray.ObjectRef]) -> tuple[ray.ObjectRef, list[ray.ObjectRef]]:
+    """The task that ends first, and the others.
+
+    Raises:
+        OrchestratorError: None ends: other jobs have taken the CPUs, or a file system hangs.
+    """
+    ready, others = ray.wait(waiting, num_returns=1, timeout=STALL_S)
+    if not ready:
+        free = ray.available_resources().get("CPU", 0)
+        raise OrchestratorError(
+            f"workers: one of {len(waiting)} tasks must end within {STALL_S:g} s; none did, and {free:g} "
+            "CPUs are free. Look whether other jobs hold the CPUs, or the storage hangs; then run the "
+            "same command again: what is decoded is kept"
+        )
+    return ready[0], others
 
 
 def cores() -> int:

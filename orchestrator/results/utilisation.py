@@ -3,7 +3,7 @@
 A slot's steady state lasts from the beginning of its first epoch to the end of its last: starting
 processes and reading data come before it, and a slot for which no trial is left has ended. What is
 not training in between are the gaps: a new model is built, the end of a training is written down,
-the driver is busy, a dead slot is replaced. An epoch that was found in a checkpoint takes no time: an
+the driver is busy, a dead slot is replaced; so is what an epoch waits for its checkpoint. An epoch that was found in a checkpoint takes no time: an
 earlier command trained it, or a slot that died before it could say so.
 """
 
@@ -27,6 +27,10 @@ class _Slot:
     trained_s: float
 
 
+WAITING: Final = "checkpoint"
+"""The phase of an epoch in which nothing is trained: storage is waited for."""
+
+
 class Utilisation:
     """Takes the records of one command, one at a time."""
 
@@ -42,15 +46,15 @@ class Utilisation:
         if record.get("record") != "epoch":
             return
         ended_s = datetime.fromisoformat(str(record["time"])).timestamp()
-        seconds = record["metrics"].get("seconds") or {}
-        trained_s = 0.0 if record.get("found") else sum(seconds.values())
+        phases = {} if record.get("found") else record["metrics"].get("seconds") or {}
+        whole_s, trained_s = sum(phases.values()), sum(phases.values()) - phases.get(WAITING, 0.0)
         name, lineage = str(record["slot"]), str(record["lineage"])
         slot = self._slots.get(name) or self._succeeded(name, lineage)
         if slot is None:
-            self._slots[name] = _Slot(lineage, ended_s - trained_s, ended_s, trained_s)
+            self._slots[name] = _Slot(lineage, ended_s - whole_s, ended_s, trained_s)
             return
         if slot.lineage != lineage:
-            self._gaps_s.append(max(0.0, ended_s - trained_s - slot.until_s))
+            self._gaps_s.append(max(0.0, ended_s - whole_s - slot.until_s))
         slot.lineage, slot.until_s = lineage, ended_s
         slot.trained_s += trained_s
 

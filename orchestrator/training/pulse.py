@@ -2,7 +2,7 @@
 
 A busy slot answers no call, so it and its workers leave their words in Ray's own key-value
 store, where the driver finds them: in which state a slot is, since when, and how many batches its
-workers have been through. SLOT and WORKER write, DRIVER reads. A word that the store does not take
+workers have been through (and other steps, `config.alive`). SLOT and WORKER write, DRIVER reads. A word that the store does not take
 is no reason to end a training: it is left out, and a count is passed on later.
 """
 
@@ -20,6 +20,8 @@ from ray.experimental.internal_kv import (
     _internal_kv_list,
     _internal_kv_put,
 )
+
+from orchestrator.config import alive
 
 NAMESPACE = b"fer-slots"
 BEAT_S = 10.0
@@ -61,6 +63,25 @@ def signs_of_life() -> dict[str, str]:
     return _all("")
 
 
+def beats(run: str) -> dict[str, Beat]:
+    """How far each worker of a run is, by rank; of those that have said so."""
+    found = _all(f"worker/{run}/")
+    return {key.rpartition("/")[2]: Beat(**json.loads(text)) for key, text in found.items()}
+
+
+@dataclass(frozen=True)
+class Beat:
+    """How far a worker is.
+
+    Attributes:
+        count: grows as long as it moves.
+        actor: its id in Ray.
+    """
+
+    count: int
+    actor: str
+
+
 class Pulse:
     """Counts what one worker has been through, and passes the count on as it grows."""
 
@@ -75,10 +96,10 @@ class Pulse:
         self._count += 1
 
     def _pass_on(self) -> None:
-        told = -1
+        told, actor = -1, ray.get_runtime_context().get_actor_id() or ""
         while True:
-            count = self._count
-            if count != told and _put(self._key, str(count)):
+            count = self._count + alive.steps()
+            if count != told and _put(self._key, json.dumps(asdict(Beat(count, actor)))):
                 told = count
             time.sleep(BEAT_S)
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from orchestrator.config.errors import CheckpointError
 from orchestrator.config.object_store import Store
+from orchestrator.config.storage import MARKER
 from orchestrator.training import lineage_store
 from orchestrator.training.checkpoint import (
     CheckpointState,
@@ -41,6 +42,8 @@ class Keeping:
         ends: (epochs, patience): weights are also kept where patience ends such a trial.
         keep_best: whether the weights of the best epoch so far are kept.
         store: the object store that takes them from there; None where they stay.
+        handed_out: epochs up to which scores are recorded: weights that they belong to stay as they
+            are, should an epoch be trained once more.
     """
 
     folder: Path
@@ -48,6 +51,19 @@ class Keeping:
     ends: tuple[tuple[int, int], ...]
     keep_best: bool
     store: Store | None = None
+    handed_out: int = 0
+
+    def is_kept(self, lineage: str, epoch: int) -> bool:
+        """Whether the weights of a recorded epoch are there, whole, and no others may replace them."""
+        folder = epoch_folder(self.folder / MILESTONES, epoch)
+        if epoch > self.handed_out:
+            return False
+        if self.store is not None:
+            return self.store.has(str(folder.relative_to(self.folder) / MARKER))
+        try:
+            return read_state(folder).lineage == lineage
+        except CheckpointError:
+            return False
 
     def is_milestone(self, history: Sequence[Metrics]) -> bool:
         """Whether a trial may end with the newest epoch, and its weights be named."""
@@ -95,19 +111,26 @@ def _write_kept(
     keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
 ) -> None:
     """Write to where it is kept: a folder, or an object store by way of one."""
+    ends_here = keeping.is_milestone(state.history)
+    ends_here = ends_here and not keeping.is_kept(state.lineage, state.epoch)
     if keeping.store is None:
-        _write(keeping, snapshot, state, groups)
+        _write(keeping, snapshot, state, groups, ends_here=ends_here)
         return
     with tempfile.TemporaryDirectory(prefix="fer-epoch-") as scratch:
         here = Path(scratch) / "epoch"
-        _write(replace(keeping, folder=here), snapshot, state, groups)
+        _write(replace(keeping, folder=here), snapshot, state, groups, ends_here=ends_here)
         lineage_store.move(here, keeping.store)
 
 
 def _write(
-    keeping: Keeping, snapshot: Snapshot, state: CheckpointState, groups: Encoded | None
+    keeping: Keeping,
+    snapshot: Snapshot,
+    state: CheckpointState,
+    groups: Encoded | None,
+    *,
+    ends_here: bool,
 ) -> None:
-    if keeping.is_milestone(state.history):
+    if ends_here:
         save_weights(keeping.folder / MILESTONES, snapshot, state)
         if groups is not None:
             keep(keeping.folder, state.epoch, groups)

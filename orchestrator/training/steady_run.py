@@ -62,7 +62,7 @@ class SteadyRun:
             name: of the Ray Train runs, with a number behind it.
             plan: size and data of the slot.
             datasets: by split, in Ray's object store.
-            restarts: times that a dead run is replaced within one task.
+            restarts: times that a dead run is replaced before another epoch is handed out.
         """
         self._name = name
         self._plan = plan
@@ -155,7 +155,8 @@ class SteadyRun:
 
     def _begin(self) -> Answer:
         if self._begun is None:
-            self._begun = self._running().ask({"kind": "begin", **asdict(self._task)})
+            known = {"handed_out": self._handed_out}
+            self._begun = self._running().ask({"kind": "begin", **asdict(self._task), **known})
             history = self._begun["history"]
             self._notes += self._begun["notes"]
             self._weights = self._begun["weights"] if self._begun["weights_read"] else ""
@@ -172,6 +173,7 @@ class SteadyRun:
         while True:
             metrics = self._train_epoch()
             if metrics["epoch"] > self._handed_out:
+                self._restarts_left = self._restarts  # a long training may lose many nodes
                 return metrics
             # The newest checkpoint was lost or damaged: what is known is trained once more.
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +53,7 @@ from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import LaneShards, SplitSize
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
-from orchestrator.training.pulse import say
+from orchestrator.training.pulse import Beat, beats, say
 from orchestrator.training.worker import WorkerSettings, obey
 
 POLL_S = 1.0
@@ -66,6 +66,8 @@ SAY_EVERY_S = 10.0
 """How often a slot that ends says so: who watches for a stall must not take it for one."""
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
+LOOK_EVERY_S = 15.0
+"""How often a slot looks whether its workers move, as they say every `BEAT_S` at most."""
 FITS_WITHIN_S = 2.0
 """How long Ray may take to find room for workers."""
 LOSSES = (
@@ -83,8 +85,12 @@ WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "tim
 LOW_MEMORY = "running low on memory"
 HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
 LOST_WORKER = (
-    "slot: its workers must live while they train; one died or lost its node (a system that is out of "
+    "slot: its workers must live while they train{}; one died or lost its node (a system that is out of "
     "memory kills without a word: if it happens again, lower batch_size or resources.slots)"
+)
+SILENT = (
+    "slot: something must move in it at least every {:g} s while it trains (a batch, a piece of a file); "
+    "nothing did, and its workers were ended"
 )
 LOST_MAILBOX = "slot: its mailbox must live while it trains; its process died"
 
@@ -104,6 +110,7 @@ class SlotPlan:
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
         storage: folder for Ray Train's own files; see `slots.ready_slots`.
+        silence_s: how long no worker may get through a batch, nor write a piece of a checkpoint.
         mark: what each worker must see of the folder of the run; None where an object store keeps it.
         min_workers: workers at least: a run starts with as many as fit then, and keeps that
             number; 0 = `workers`.
@@ -119,6 +126,7 @@ class SlotPlan:
     device_budget_gib: float
     start_timeout_s: float
     storage: Path
+    silence_s: float
     mark: Mark | None = None
     min_workers: int = 0
 
@@ -177,7 +185,9 @@ class WarmRun:
             ray.get(self._mailbox.put.remote(command))
         except RayActorError as error:
             raise SlotError(LOST_MAILBOX, retryable=True, detail=str(error)) from error
-        answer = self._next_answer()
+        # A beginning may fetch a file of weights, of which nobody hears.
+        moves = None if command["kind"] == "begin" else Movement(self._name)
+        answer = self._next_answer(moves=moves)
         say(self._name, "waits for what comes next")
         if answer["kind"] == "failed" and answer.get("storage"):
             raise StorageError(answer["error"])
@@ -220,7 +230,9 @@ class WarmRun:
         except Exception as error:  # noqa: BLE001 - handed to the thread that waits
             self._failure = error
 
-    def _next_answer(self, deadline_s: float = float("inf")) -> Answer:
+    def _next_answer(
+        self, deadline_s: float = float("inf"), moves: Movement | None = None
+    ) -> Answer:
         pending = self._mailbox.answer.remote(self._num_answers)
         while True:
             done, _ = ray.wait([pending], timeout=POLL_S)
@@ -231,6 +243,19 @@ class WarmRun:
                 raise slot_error(self._failure, no_room=self._no_room, batch=self._batch)
             if time.monotonic() > deadline_s:
                 raise NoRoomError(self._no_room())
+            if moves is not None and moves.still_s() > self._plan.silence_s:
+                self._end_workers(moves.actors())
+                words = SILENT.format(self._plan.silence_s)
+                raise SlotError(words, retryable=True, detail=words)
+
+    def _end_workers(self, actors: Sequence[str]) -> None:
+        """End what hangs; the run then ends by itself, and gives its room back."""
+        say(self._name, "ends its workers: nothing moves in them")
+        this_process = ray._private.worker.global_worker.core_worker
+        for actor in actors:
+            with suppress(Exception):
+                this_process.kill_actor(ray.ActorID.from_hex(actor), True)
+        self._thread.join(STOP_TIMEOUT_S)
 
     def _no_room(self) -> str:
         plan = self._plan
@@ -241,6 +266,39 @@ class WarmRun:
             f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
             "lower resources, or raise resources.start_timeout_s"
         )
+
+
+class Movement:
+    """For how long nothing has moved in the workers of a run."""
+
+    def __init__(
+        self,
+        name: str,
+        look: Callable[[str], dict[str, Beat]] = beats,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin now."""
+        self._name, self._look, self._clock = name, look, clock
+        self._moved_s = self._looked_s = clock()
+        self._last: dict[str, Beat] = {}
+
+    def still_s(self) -> float:
+        """Seconds; looks now and then. While Ray's store does not say, nothing is held against them."""
+        now_s = self._clock()
+        if now_s - self._looked_s >= LOOK_EVERY_S:
+            self._looked_s = now_s
+            try:
+                seen = self._look(self._name)
+            except Exception:  # noqa: BLE001 - Ray's own trouble
+                self._moved_s = now_s
+            else:
+                if seen != self._last:
+                    self._last, self._moved_s = seen, now_s
+        return now_s - self._moved_s
+
+    def actors(self) -> list[str]:
+        """Ids of the workers."""
+        return [beat.actor for beat in self._last.values() if beat.actor]
 
 
 def _received(answer: ray.ObjectRef[Answer]) -> Answer:
@@ -370,7 +428,8 @@ def slot_error(
         if message := out_of_memory(cause, batch):
             return SlotError(message, retryable=False, detail=detail)
     if any(_is_loss(cause) for cause in causes):
-        return SlotError(LOST_WORKER, retryable=True, detail=detail)
+        got = f"; got {batch}" if batch else ""
+        return SlotError(LOST_WORKER.format(got), retryable=True, detail=detail)
     said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
     message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
     final = bool(batch and _of_workers(failure)) and all(map(_is_own_fault, causes))

@@ -266,6 +266,7 @@ def _begin(command: Command, held: _Held) -> _Lineage:
         ends=tuple((epochs, patience) for epochs, patience in command["ends"]),
         keep_best=command["keep_best"],
         store=store,
+        handed_out=command["handed_out"],
     )
     lineage = _lineage(command["lineage"], experiment, built, leader.precision, keeping, held)
     if leader.epoch:

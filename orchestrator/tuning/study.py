@@ -128,6 +128,10 @@ class Study:
         """Trainings that further slots could take up now; of a sampled space, as far as known."""
         return self._state.num_waiting_lineages()
 
+    def recorded_epoch(self, lineage: str) -> int:
+        """The last epoch of a lineage that is in the ledger; 0 where none is."""
+        return self._state.recorded_epoch(lineage)
+
     def is_over(self, lineage: str) -> bool:
         """Whether no trial wants another epoch of a lineage: all have finished or were stopped."""
         return not self._state.open_of(lineage)

@@ -81,7 +81,12 @@ def run_study(
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
-    _run_to_its_end(tuner, growth, plan.storage)
+    try:
+        _run_to_its_end(tuner, growth, plan.storage)
+    except Exception as error:
+        if study.broken is None:
+            raise
+        raise study.broken from error  # a full disk fails Tune as well, in other words
     if study.broken is not None:
         raise study.broken
 
@@ -127,7 +132,8 @@ class Dispatcher(Searcher):
         self._asked_to_stop = asked_to_stop
         self._lineages: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
-        self._lost: dict[str, str] = {}
+        self._known: dict[str, int] = {}
+        self._lost: dict[str, tuple[str, int]] = {}
 
     def suggest(self, trial_id: str) -> Config | str | None:
         """A leg as Tune's config; None to be asked again later."""
@@ -142,6 +148,7 @@ class Dispatcher(Searcher):
         leg = self._study.next_leg()
         if leg is not None:
             self._lineages[trial_id] = leg.lineage
+            self._known[trial_id] = leg.known_epoch
             self._numbers[trial_id] = self._free_number()
             return leg_config(leg, self._study.home.kept, self._numbers[trial_id])
         return Searcher.FINISHED if self._study.finished() else None
@@ -155,6 +162,7 @@ class Dispatcher(Searcher):
         """Free the slot; a leg that Tune gave up has lost its slot more often than allowed."""
         self._numbers.pop(trial_id, None)
         lineage = self._lineages.pop(trial_id, None)
+        known = self._known.pop(trial_id, 0)
         if lineage is None:
             return
         if result and result.get("no_room") and not error:
@@ -162,7 +170,7 @@ class Dispatcher(Searcher):
             return
         self._room_seen = True
         if error:
-            self._lost[trial_id] = lineage  # Tune tells its callbacks why, right after this
+            self._lost[trial_id] = lineage, known  # Tune tells its callbacks why, right after this
         elif result and result.get("storage"):
             self._study.stop(StorageError(result["failed"]))
             self._study.end_leg(lineage)
@@ -173,9 +181,14 @@ class Dispatcher(Searcher):
             self._study.end_leg(lineage)
 
     def end_lost(self, trial_id: str, why: str) -> None:
-        """End the leg of a slot that died for good; once, whoever says so first."""
-        lineage = self._lost.pop(trial_id, None)
-        if lineage is not None:
+        """End the leg of a slot that died for good; once, whoever says so first.
+
+        If it has got on meanwhile, another slot goes on from there: Tune counts deaths of the whole leg.
+        """
+        lineage, known = self._lost.pop(trial_id, ("", 0))
+        if lineage and self._study.recorded_epoch(lineage) > known:
+            self._study.end_leg(lineage)
+        elif lineage:
             last = next(reversed(why.strip().splitlines()), "")
             reason = f"{LOST}. Ray says: {' '.join(last.split())[:200]}" if last else LOST
             detail = why or "The slot's own process died; Ray's logs of that moment say why."

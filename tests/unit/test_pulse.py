@@ -1,12 +1,17 @@
 """What slots and workers leave word of, also where the store does not take it."""
 
+import json
 import threading
+from types import SimpleNamespace
 
 import pytest
 import ray
 
+from orchestrator.config import alive
 from orchestrator.training import pulse
-from orchestrator.training.pulse import Pulse, say
+from orchestrator.training.pulse import Beat, Pulse, beats, say
+
+RUN = "worker/slot-1/"
 
 
 class Store:
@@ -35,9 +40,22 @@ def test_a_word_that_the_store_does_not_take_ends_nothing(failures, monkeypatch)
 def test_a_count_that_the_store_did_not_take_is_passed_on_later(monkeypatch):
     store = Store(monkeypatch, failures=2)
     monkeypatch.setattr(pulse, "BEAT_S", 0.001)
-    Pulse("slot-1/0")
+    monkeypatch.setattr(
+        pulse.ray, "get_runtime_context", lambda: SimpleNamespace(get_actor_id=lambda: "aa")
+    )
+    counted = Pulse("slot-1/0")
     assert store.written.wait(60)
-    assert store.kept == {"job/worker/slot-1/0": "0"}
+    (told,) = store.kept.values()
+    assert Beat(**json.loads(told)).actor == "aa"
+    for move in (counted.beat, alive.step):
+        before = dict(store.kept)
+        store.written.clear()
+        move()
+        assert store.written.wait(60)
+        assert store.kept.keys() == {"job/worker/slot-1/0"} == before.keys()
+        assert store.kept != before
+    monkeypatch.setattr(pulse, "_all", lambda below: {f"{below}0": told} if below == RUN else {})
+    assert beats("slot-1") == {"0": Beat(**json.loads(told))}
 
 
 def test_who_asks_after_the_end_gets_an_error_and_starts_no_ray():

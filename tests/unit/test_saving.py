@@ -1,13 +1,15 @@
 """Which of the best weights stay, whatever a killed process left."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from orchestrator.training import checkpoint
 from orchestrator.training.checkpoint import CheckpointState
-from orchestrator.training.saving import BEST, Keeping, leave_only_best
+from orchestrator.training.saving import BEST, Keeping, _write_kept, leave_only_best
 from orchestrator.training.snapshot import Snapshot
 
 SCORES = (0.2, 0.5, 0.5, 0.1)
@@ -55,3 +57,27 @@ def test_nothing_is_removed_where_no_best_is_kept(tmp_path):
     save_best(tmp_path, 2, 5)
     leave_only_best(keeping(tmp_path, keep_best=False), "own", HISTORY)
     assert left(tmp_path) == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("handed_out", "found", "stays"),
+    [(2, "whole", True), (1, "whole", False), (2, "damaged", False), (2, "of another", False)],
+)
+def test_weights_of_a_recorded_epoch_are_not_replaced_by_those_of_another_try(
+    handed_out, found, stays, tmp_path
+):
+    """Its score is in the ledger, and on a GPU another try need not have the same."""
+    keeping = Keeping(tmp_path, frozenset({2}), (), keep_best=False, handed_out=handed_out)
+    tries = [Snapshot({"weight": torch.full((2,), float(n))}, {}, {}) for n in (1, 2)]
+    state = CheckpointState(2, "own", tuple(HISTORY[:2]), {}, {})
+    before = replace(state, lineage="another") if found == "of another" else state
+    _write_kept(keeping, tries[0], before, None)
+    milestone = tmp_path / "milestones" / "epoch-0002"
+    if found == "damaged":
+        (milestone / checkpoint.MODEL).write_bytes(b"half")
+    _write_kept(keeping, tries[1], state, None)
+    kept = checkpoint.read_state(milestone)
+    assert kept.lineage == "own"
+    weight = load_file(milestone / checkpoint.MODEL)["weight"]
+    assert weight.tolist() == ([1.0, 1.0] if stays else [2.0, 2.0])
+    assert (tmp_path / "last" / "epoch-0002").is_dir(), "to go on from"

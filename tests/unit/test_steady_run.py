@@ -86,6 +86,16 @@ def test_an_epoch_whose_checkpoint_died_with_its_process_is_not_handed_out_again
     assert (steady.new_weights(), steady.new_weights()) == ("each layer", "")
 
 
+def test_a_long_training_may_lose_a_process_before_each_epoch_but_not_twice(monkeypatch):
+    dying = [Run(epoch, dies_at=epoch + 2) for epoch in range(3)]
+    steady = runs(monkeypatch, *dying, Run(3), restarts=1)
+    assert [steady.next_epoch()["epoch"] for _ in range(4)] == [1, 2, 3, 4]
+    steady = runs(monkeypatch, Run(0, dies_at=2), Run(1, dies_at=2), Run(1), restarts=1)
+    assert steady.next_epoch()["epoch"] == 1
+    with pytest.raises(SlotError):
+        steady.next_epoch()
+
+
 def test_settling_trains_once_more_what_was_handed_out_and_lost(monkeypatch):
     class Dying(Run):
         def ask(self, command):

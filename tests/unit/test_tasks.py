@@ -16,6 +16,7 @@ class FakeRay:
     def __init__(self, cpus, free=None):
         self.cpus, self.free = cpus, cpus if free is None else free
         self.most = 0  # tasks under way at once
+        self.hangs = False
 
     def install(self, monkeypatch):
         for name in ("cluster_resources", "available_resources", "wait", "get"):
@@ -28,8 +29,10 @@ class FakeRay:
     def available_resources(self):
         return {"CPU": float(self.free)} if self.free else {}
 
-    def wait(self, waiting, *, num_returns):
-        assert num_returns == 1
+    def wait(self, waiting, *, num_returns, timeout):
+        assert (num_returns, timeout) == (1, tasks.STALL_S)
+        if self.hangs:
+            return [], waiting
         self.most = max(self.most, len(waiting))
         return waiting[-1:], waiting[:-1]
 
@@ -72,6 +75,15 @@ def test_two_tasks_a_core_are_under_way_and_each_result_comes_once(monkeypatch):
     ray = FakeRay(cpus=2).install(monkeypatch)
     assert sorted(tasks.in_bounds(range(20))) == list(range(20))
     assert ray.most == 4
+
+
+def test_tasks_none_of_which_ends_are_not_waited_for_for_ever(monkeypatch):
+    ray = FakeRay(cpus=2).install(monkeypatch)
+    results = tasks.in_bounds(range(20))
+    next(results)
+    ray.hangs, ray.free = True, 0
+    with pytest.raises(OrchestratorError, match=r"one of 4 tasks must end within 600 s.* 0 CPUs"):
+        list(results)
 
 
 @pytest.mark.parametrize(("cpus", "later", "most"), [(1, 3, 6), (3, 1, 2)])

@@ -65,7 +65,7 @@ class Queue:
     home = Home(Path("study"))
 
     def __init__(self, *waiting: str) -> None:
-        self.waiting, self.failed, self.broken = list(waiting), [], None
+        self.waiting, self.failed, self.broken, self.recorded = list(waiting), [], None, {}
 
     def next_leg(self) -> Leg | None:
         return Leg(self.waiting.pop(0), {}, 0, (), 1, ((1, 0),), ()) if self.waiting else None
@@ -75,6 +75,9 @@ class Queue:
 
     def finished(self) -> bool:
         return not self.waiting
+
+    def recorded_epoch(self, lineage: str) -> int:
+        return self.recorded.get(lineage, 0)
 
     def end_leg(self, lineage: str, failure=None) -> None:
         self.failed += [lineage] if failure else []
@@ -154,6 +157,19 @@ def test_a_slot_that_idles_with_its_workers_is_tried_before_the_study_ends():
         dispatcher.suggest(trial)
         dispatcher.on_trial_complete(trial, NO_ROOM)
         assert (study.broken is not None) == ended
+
+
+def test_a_leg_that_got_on_before_its_slot_died_for_good_waits_for_another():
+    study = Again("a", "b")
+    dispatcher, _ = dispatched(study, 2)
+    for name in "12":
+        dispatcher.suggest(name)
+    study.recorded = {"a": 1}
+    for name in "12":
+        dispatcher.on_trial_complete(name, error=True)
+        dispatcher.end_lost(name, "killed")
+    assert study.failed == ["b"]
+    assert "a" in study.waiting
 
 
 def test_the_slot_that_begins_a_leg_is_known_by_its_actor():

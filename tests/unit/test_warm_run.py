@@ -18,7 +18,8 @@ from ray.train.v2.api.exceptions import ControllerError, WorkerGroupError
 from orchestrator.config.errors import NoRoomError, SlotError, StorageError
 from orchestrator.training import warm_run
 from orchestrator.training.memory import batch_words
-from orchestrator.training.warm_run import WarmRun, slot_error
+from orchestrator.training.pulse import Beat
+from orchestrator.training.warm_run import LOOK_EVERY_S, Movement, WarmRun, slot_error
 
 
 def said() -> str:
@@ -43,8 +44,9 @@ def group_error(*causes: Exception) -> WorkerGroupError:
 def test_a_process_or_node_that_is_gone_is_replaced(failure):
     error = slot_error(failure, said)
     assert error.retryable
-    assert str(error).startswith("slot: its workers must live")
+    assert str(error).startswith("slot: its workers must live while they train; one died")
     assert error.detail
+    assert f"while they train; got {BATCH}; one died" in str(slot_error(failure, said, BATCH))
 
 
 def test_storage_that_a_worker_does_not_see_is_an_error_of_its_own():
@@ -129,9 +131,13 @@ def test_a_run_knows_the_batch_of_what_it_began_last(monkeypatch):
     monkeypatch.setattr(warm_run, "say", lambda *_: None)
     monkeypatch.setattr(warm_run.ray, "get", lambda _: None)
     run._mailbox = SimpleNamespace(put=SimpleNamespace(remote=lambda _: None))
-    monkeypatch.setattr(run, "_next_answer", lambda: {"kind": "begun"})
+    asked = []
+    monkeypatch.setattr(run, "_next_answer", lambda moves: asked.append(moves) or {"kind": "begun"})
     run.ask({"kind": "begin", "lineage": "a", "experiment": {"batch_size": 4096}})
     assert run._batch == BATCH
+    run.ask({"kind": "epoch"})
+    assert asked[0] is None, "a file of weights may take its time"
+    assert asked[1].still_s() < 60
 
 
 def test_a_mailbox_that_is_lost_while_workers_start_is_replaced_too(monkeypatch):
@@ -222,3 +228,53 @@ def test_workers_that_ray_train_could_not_start_in_time_had_no_room():
     error = slot_error(ControllerError(WorkerGroupStartupTimeoutError(2)), said)
     assert isinstance(error, NoRoomError)
     assert str(error) == said()
+
+
+class Clock:
+    """Time that a test moves; what is looked for in vain stands still."""
+
+    def __init__(self) -> None:
+        self.now_s, self.beats = 0.0, {"0": Beat(5, "aa"), "1": Beat(5, "bb")}
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def look(self, run: str) -> dict[str, Beat]:
+        assert run == "slot-7-1"
+        if not self.beats:
+            raise ConnectionError("the head does not answer")
+        return dict(self.beats)
+
+    def passes(self, moves: Movement, seconds: float) -> float:
+        for _ in range(round(seconds)):
+            self.now_s += 1
+            still_s = moves.still_s()
+        return still_s
+
+
+def test_workers_stand_still_where_no_count_grows_and_ray_says_so():
+    clock = Clock()
+    moves = Movement("slot-7-1", clock.look, clock)
+    assert clock.passes(moves, 60) == 60 - LOOK_EVERY_S, "the first look finds them"
+    clock.beats["1"] = Beat(6, "bb")
+    assert clock.passes(moves, LOOK_EVERY_S) == 0
+    clock.beats = {}
+    assert clock.passes(moves, 120) < LOOK_EVERY_S, "nobody knows"
+    clock.beats = {"0": Beat(7, "aa")}
+    assert clock.passes(moves, 100) > 70
+    assert moves.actors() == ["aa"]
+
+
+def test_workers_in_which_nothing_moves_are_ended_and_the_run_replaced(monkeypatch):
+    ended = []
+    run = WarmRun.__new__(WarmRun)
+    run._name, run._num_answers, run._plan = "slot-7-1", 0, SimpleNamespace(silence_s=480)
+    run._mailbox = SimpleNamespace(answer=SimpleNamespace(remote=lambda _: "pending"))
+    run._thread = SimpleNamespace(is_alive=lambda: True)
+    monkeypatch.setattr(warm_run.ray, "wait", lambda *_, **__: ([], ["pending"]))
+    monkeypatch.setattr(run, "_end_workers", ended.extend)
+    moves = SimpleNamespace(still_s=iter([100, 480, 481]).__next__, actors=lambda: ["aa", "bb"])
+    with pytest.raises(SlotError, match="must move in it at least every 480 s") as silent:
+        run._next_answer(moves=moves)
+    assert silent.value.retryable
+    assert ended == ["aa", "bb"]

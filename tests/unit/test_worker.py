@@ -61,6 +61,7 @@ def begin(held, folder, *, milestones=(), ends=(), keep_best=False, **values) ->
         "milestones": milestones,
         "ends": ends,
         "keep_best": keep_best,
+        "handed_out": 0,
     }
     return worker._carry_out(command, held)
 
