@@ -108,7 +108,7 @@ def check_gpus(torch: TorchFacts, listed: Sequence[str], visible: str | None) ->
         listed: "name, driver version" of each GPU that the driver lists.
         visible: CUDA_VISIBLE_DEVICES, None where it is not set.
     """
-    names = _few(sorted(set(torch.gpus or listed)))
+    names = _few(sorted(set(listed or torch.gpus)))  # the driver lists its version, too
     if not listed and not torch.gpus:
         return Check("GPUs", "ok", "none: trials train on the CPU")
     if len(torch.gpus) < len(listed) and visible is not None:

@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
 
+from orchestrator.config.address import with_tilde
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 SAID = b"\nstopping: what is begun ends first (at most one epoch); Ctrl-C again stops at once\n"
 
@@ -80,8 +82,8 @@ def stop_on_signals(*, at_once: bool = False) -> Iterator[Stop]:
 
 
 def go_on(command: str, argv: Sequence[str]) -> str:
-    """The command line that goes on with what was stopped: the very same."""
-    return shlex.join([*command.split(), *argv])
+    """The command line that goes on with what was stopped: the very same, with `~` for the home folder."""
+    return shlex.join([*command.split(), *map(with_tilde, argv)])
 
 
 def _main_thread_id() -> int:

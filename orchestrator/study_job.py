@@ -20,6 +20,7 @@ from orchestrator.config.stop_rule import StopRule
 from orchestrator.config.validate import to_dict
 from orchestrator.environment import describe_environment
 from orchestrator.ingest.dataset import PreparedDataset
+from orchestrator.machine import free_disk_bytes
 from orchestrator.results.optuna_journal import OptunaJournal
 from orchestrator.results.phase_table import Stopwatch, phase_table, summed
 from orchestrator.results.study_screen import StudyScreen
@@ -133,7 +134,9 @@ def plan(
     )
     capacity = plan_slots(cluster_nodes, job.config.resources, expected.num_lineages, largest)
     shown = job.home.shown
-    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, shown)
+    # What a study that goes on has written already is no longer free.
+    free = None if job.home.store or records else free_disk_bytes(job.folder)
+    lines = plan_lines(job.space, job.dataset, job.config.data, expected, capacity, shown, free)
     if words := job.stopping.words():
         lines = (*lines, f"stopping    {words}")
     return capacity, (*lines, *left_lines(_taken_up(job, records).left))

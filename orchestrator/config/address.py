@@ -6,6 +6,7 @@ Runs anywhere (PURE): no pyarrow, so that reading a config stays quick.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 SCHEMES = ("s3", "gs")
@@ -38,3 +39,9 @@ def absolute_address(text: str) -> str:
 def expanded(path: str) -> str:
     """`~` is the home folder: not every shell expands it behind `out=`, none behind `data.path=`."""
     return os.path.expanduser(path)  # noqa: PTH111 - Path's may raise, and changes what was typed
+
+
+def with_tilde(text: str) -> str:
+    """The same text with `~` for this user's home folder: logs are read by others, `~` can be typed."""
+    home = str(Path.home())
+    return re.sub(rf"(?<![\w/.~-]){re.escape(home)}(?=/)", "~", text) if len(home) > 1 else text

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from orchestrator.config.address import with_tilde
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.fields import (
     ModelType,
@@ -192,6 +193,7 @@ def _read_files(files: Sequence[str]) -> tuple[list[Layer], list[str]]:
 
 def _message(error: OrchestratorError) -> str:
     problems = error.problems if isinstance(error, ConfigError) else (str(error),)
+    problems = tuple(map(with_tilde, problems))
     if len(problems) == 1:
         return f"error: {problems[0]}\n"
     lines = "".join(f"  {problem}\n" for problem in problems)

@@ -81,9 +81,10 @@ def status_message(view: StudyView) -> str:
     ended = view.count("finished") + view.count("stopped") + view.count("failed")
     best = view.leading
     words = f"{ended} of {len(view.trials)} trials ended"
-    if best is not None:
-        words += f", best so far trial {best.row.trial}: macro-F1 {mean_text(best)}"
-    return words
+    if best is None:
+        return words
+    # The list of jobs cuts it short.
+    return f"best so far {mean_text(best)}, trial {best.row.trial}; {words}"
 
 
 def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> None:

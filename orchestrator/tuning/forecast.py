@@ -156,8 +156,9 @@ def plan_lines(
     expected: Forecast,
     capacity: SlotCapacity,
     folder: Folder | Path,
+    free_bytes: int | None = None,
 ) -> tuple[str, ...]:
-    """The plan as a user reads it."""
+    """The plan as a user reads it; `free_bytes` of the disk that the checkpoints go to."""
     counts = used_counts(dataset, data)
     rows = ", ".join(f"{split} {sum(by_class.values()):,}" for split, by_class in counts.items())
     most = "" if expected.exact else "at most "
@@ -181,9 +182,19 @@ def plan_lines(
         f"{at_most}{expected.epochs_alone}",
         *_sharing_line(space, expected),
         f"slots       {capacity.slots} at once, each {workers} x ({worker}){_waiting(capacity)}",
-        f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints; "
-        "time left is shown once an epoch has been timed",
+        f"disk        {most}{expected.disk_bytes / 1e6:,.0f} MB of checkpoints"
+        f"{_room(expected.disk_bytes, free_bytes)}; time left is shown once an epoch has been timed",
         f"study       {as_typed(folder) if isinstance(folder, Path) else folder}",
+    )
+
+
+def _room(disk_bytes: int, free_bytes: int | None) -> str:
+    """Said where it will not do."""
+    if free_bytes is None or disk_bytes <= free_bytes:
+        return ""
+    return (
+        f", but {free_bytes / 1e6:,.0f} MB are free there: make room or choose another out=; a study "
+        "whose disk is full stops, and goes on where it was"
     )
 
 

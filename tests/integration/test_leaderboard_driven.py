@@ -12,7 +12,7 @@ from orchestrator.tuning.ledger import LEDGER
 from tests.integration.driven_browser import Page, browsing
 from tests.integration.headless_browser import needs_browser
 from tests.integration.ray_nodes import within
-from tests.unit.fake_study import epoch, mixed
+from tests.unit.fake_study import end, epoch, head, mixed, trial
 
 pytestmark = needs_browser
 
@@ -25,7 +25,6 @@ FOCUS = "document.activeElement"
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory) -> Path:
     runs = tmp_path_factory.mktemp("runs")
-    (runs / "s").mkdir()
     write(runs, mixed())
     return runs
 
@@ -53,10 +52,11 @@ def is_up(server: ServerProcess) -> bool:
         return False
 
 
-def write(runs: Path, records: list[dict]) -> None:
+def write(runs: Path, records: list[dict], study: str = "s") -> None:
     """A record a second, the last of them now."""
     began = datetime.now(UTC) - timedelta(seconds=len(records))
-    with (runs / "s" / LEDGER).open("a") as ledger:
+    (runs / study).mkdir(exist_ok=True)
+    with (runs / study / LEDGER).open("a") as ledger:
         for number, record in enumerate(records, start=1):
             time = (began + timedelta(seconds=number)).isoformat()
             ledger.write(json.dumps(record | {"time": time}) + "\n")
@@ -106,3 +106,29 @@ def test_the_page_is_dark_where_the_desk_is(page: Page):
     ground = "getComputedStyle(document.body).backgroundColor"
     assert page.ask(ground, prefers_color_scheme="light") == "rgb(255, 255, 255)"
     assert page.ask(ground, prefers_color_scheme="dark") == "rgb(20, 23, 26)"
+
+
+def test_names_values_and_errors_that_are_markup_do_nothing_in_the_served_page(page: Page, runs):
+    """Of the study's folder, too, by which the chooser and the address name it."""
+    evil = "<img src=x onerror=window.broken=1><script>window.broken=1</script>"
+    folder = evil.replace("/", "")
+    records = [head(evil, (evil, "b", "c")), trial(0, "l", values={evil: evil}), epoch("l", 1, 0.5)]
+    records += [trial(1, "m", values={evil: 2}), end(0, 1, "failed", evil, evil)]
+    write(runs, records, folder)
+    chooser = "Array.from(document.querySelectorAll('option')).map(one => one.textContent)"
+    page.wait_for(f"{chooser}.some(name => name.includes('onerror'))", 30)
+    page.ask(f"location.hash = '#' + encodeURIComponent({json.dumps(folder)})")
+    page.wait_for(
+        f"document.querySelector('#study').textContent.includes('onerror') && {ROWS}.length == 2",
+        30,
+    )
+    assert "onerror" in page.ask("document.querySelector('#board').textContent")
+    assert (
+        page.ask(
+            "document.querySelectorAll('#board img, #board script, #study img, option img').length"
+        )
+        == 0
+    )
+    assert page.ask("window.broken === undefined")
+    page.ask("location.hash = '#s'")
+    page.wait_for(f"{ROWS}.length == 4", 30)

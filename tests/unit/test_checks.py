@@ -96,7 +96,7 @@ def test_a_machine_without_gpus_is_fine_and_said_so():
 
 def test_gpus_that_torch_can_use_are_named():
     check = checks.check_gpus(torch(gpus=("NVIDIA L4",)), ("NVIDIA L4, 580.65",), None)
-    assert_ok(check, "1 (NVIDIA L4), CUDA 13.0")
+    assert_ok(check, "1 (NVIDIA L4, 580.65), CUDA 13.0")
 
 
 def test_a_torch_for_the_cpu_beside_a_gpu_fails():

@@ -188,6 +188,12 @@ def test_run_turns_an_error_into_a_message_and_a_status(error, status, message, 
     assert (captured.out, captured.err) == ("", message)
 
 
+def test_an_error_names_nobodys_home_folder(monkeypatch, capsys):
+    monkeypatch.setenv("HOME", "/mnt/homes/ada")
+    run(failing(ConfigError("out: must be writable; got '/mnt/homes/ada/runs'")), [])
+    assert capsys.readouterr().err == "error: out: must be writable; got '~/runs'\n"
+
+
 def test_run_lets_a_bug_trace_back():
     with pytest.raises(ZeroDivisionError):
         run(failing(ZeroDivisionError()), [])

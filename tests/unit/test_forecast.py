@@ -122,6 +122,21 @@ def test_an_optimizer_of_timm_may_keep_twice_the_moments(dataset):
     assert found.disk_bytes == 4 * PARAMETERS * (1 + KEPT_FOR_RESUME * 5)
 
 
+@pytest.mark.parametrize(("free_mb", "is_said"), [(None, False), (5_000, False), (0.5, True)])
+def test_the_plan_says_where_the_disk_is_too_small(free_mb, is_said, dataset, tmp_path):
+    space, found = expected("factorial", dataset)
+    capacity = plan_slots([Node(8, 0)], Resources(), found.num_lineages)
+    free = free_mb if free_mb is None else int(free_mb * 1e6)
+    data = Data(protocol="group")
+    (line,) = (
+        line
+        for line in plan_lines(space, dataset, data, found, capacity, tmp_path, free)
+        if line.startswith("disk ")
+    )
+    assert ("MB are free there: make room" in line) == is_said
+    assert "of checkpoints" in line
+
+
 def test_the_plan_says_all_of_it(dataset, tmp_path):
     space, found = expected("factorial", dataset)
     capacity = plan_slots([Node(8, 0)], Resources(), found.num_lineages)

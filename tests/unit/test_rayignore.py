@@ -17,6 +17,7 @@ STAYS = (
     "models/vgg16.safetensors",
     "faces.zip",
     "videos/train.mp4",
+    "AFF_WILD2/cropped/video1/00001.jpg",
     "exports/main.onnx",
     "kept/faces.tar.bz2",
     "secrets/cluster.pem",

@@ -76,3 +76,15 @@ def test_the_command_to_go_on_is_the_same_command_quoted_for_a_shell():
     argv = ["space=my space.yaml", "optimizer.lr=1e-3", "data.path=a'b"]
     typed = go_on("python -m orchestrator.ablate", argv)
     assert shlex.split(typed) == ["python", "-m", "orchestrator.ablate", *argv]
+
+
+def test_the_command_to_go_on_names_nobodys_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/mnt/homes/ada")
+    argv = [
+        "out=/mnt/homes/ada/runs",
+        "data.path=/copy/mnt/homes/ada/set",
+        "--config",
+        "/mnt/homes/ada/a.yaml",
+    ]
+    typed = go_on("python -m orchestrator.ablate", argv)
+    assert shlex.split(typed)[3:] == ["out=~/runs", argv[1], "--config", "~/a.yaml"]

@@ -37,7 +37,7 @@ def test_hostile_words_add_no_lines_to_the_log_and_reach_rays_pages_as_plain_wor
 
 def test_the_status_of_a_job_says_how_far_it_is_and_who_leads():
     assert status_message(fold(mixed())) == (
-        "2 of 4 trials ended, best so far trial 0: macro-F1 0.600 [0.580, 0.620]"
+        "best so far 0.600 [0.580, 0.620], trial 0; 2 of 4 trials ended"
     )
     assert status_message(fold([head(), trial(0, "l")])) == "0 of 1 trials ended"
 
