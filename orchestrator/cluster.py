@@ -35,6 +35,9 @@ ONE_MACHINE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 raylets, workers and exporters of metrics, which ask for no token, then listen there only."""
 PREEMPTION = "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"
 """An actor for each slot, 3 s of a core to start, that asks whether its node is to be taken away."""
+METRICS_EVERY_MS = "RAY_metrics_report_interval_ms"
+"""Of this process alone where a cluster is joined. Ray's own 10 s leave a gauge up to 9 s behind (measured);
+with 4 s it is 3 s behind at most."""
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"  # `ray job submit` sets it for what it starts
 MAX_SOCKET_BYTES = 107  # of a Unix socket's path
 CONNECT_TIMEOUT_S = 5.0
@@ -191,6 +194,7 @@ def _set_environment(*, private: bool) -> None:
         os.environ.setdefault(name, value)
     if "ray" in sys.modules:
         return
+    os.environ.setdefault(METRICS_EVERY_MS, "4000")
     if (private or _has_token()) and not os.environ.get("RAY_AUTH_MODE"):
         os.environ["RAY_AUTH_MODE"] = "token"
     if private:
