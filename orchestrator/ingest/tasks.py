@@ -13,6 +13,7 @@ import ray
 
 from datasets import SourceError
 from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.ingest.reserved import give_back_of_dead_jobs
 
 PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
 STALL_S = 600.0
@@ -28,6 +29,8 @@ def refuse_without_cpu() -> None:
         OrchestratorError: No CPU of the cluster is free, nor will be in a moment.
     """
     deadline_s = time.monotonic() + FREED_WITHIN_S
+    if ray.available_resources().get("CPU", 0) < 1:
+        give_back_of_dead_jobs()
     while (free := ray.available_resources().get("CPU", 0)) < 1:
         if time.monotonic() > deadline_s:
             raise OrchestratorError(

@@ -51,6 +51,7 @@ from orchestrator.config.errors import (
 )
 from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import LaneShards, SplitSize
+from orchestrator.ingest.reserved import give_back, unused
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
 from orchestrator.training.pulse import Beat, beats, say
@@ -66,6 +67,9 @@ SAY_EVERY_S = 10.0
 """How often a slot that ends says so: who watches for a stall must not take it for one."""
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
+ROOM_LOOK_S = 15.0
+"""How often a run that waits for its workers looks whether their room is reserved for nobody; the first
+time after twice that, as a start takes a while."""
 LOOK_EVERY_S = 15.0
 """How often a slot looks whether its workers move, as they say every `BEAT_S` at most."""
 FITS_WITHIN_S = 2.0
@@ -160,7 +164,8 @@ class WarmRun:
             StorageError: one of them sees another folder than the driver.
             SlotError: they died.
         """
-        return self._next_answer(deadline_s=time.monotonic() + self._plan.start_timeout_s)
+        deadline_s = time.monotonic() + self._plan.start_timeout_s
+        return self._next_answer(deadline_s, room=Room(_resources(self._plan)))
 
     def could_grow(self) -> bool:
         """Whether the run has fewer workers than planned, and one more would fit now."""
@@ -231,7 +236,10 @@ class WarmRun:
             self._failure = error
 
     def _next_answer(
-        self, deadline_s: float = float("inf"), moves: Movement | None = None
+        self,
+        deadline_s: float = float("inf"),
+        moves: Movement | None = None,
+        room: Room | None = None,
     ) -> Answer:
         pending = self._mailbox.answer.remote(self._num_answers)
         while True:
@@ -243,6 +251,8 @@ class WarmRun:
                 raise slot_error(self._failure, no_room=self._no_room, batch=self._batch)
             if time.monotonic() > deadline_s:
                 raise NoRoomError(self._no_room())
+            if room is not None:
+                room.look()
             if moves is not None and moves.still_s() > self._plan.silence_s:
                 self._end_workers(moves.actors())
                 words = SILENT.format(self._plan.silence_s)
@@ -266,6 +276,27 @@ class WarmRun:
             f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
             "lower resources, or raise resources.start_timeout_s"
         )
+
+
+class Room:
+    """Gives back what runs that are gone have left reserved, while another waits for room."""
+
+    def __init__(
+        self, worker: Mapping[str, float], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Begin to wait for room for so large workers."""
+        self._worker, self._clock = worker, clock
+        self._look_s = clock() + 2 * ROOM_LOOK_S
+        self._seen: frozenset[str] = frozenset()
+
+    def look(self) -> None:
+        """Look now and then; what was unused at two looks is reserved for nobody."""
+        if self._clock() < self._look_s:
+            return
+        found = unused(self._worker)
+        give_back(found.dead | (found.own & self._seen), found.cleaners)
+        self._seen = found.own
+        self._look_s = self._clock() + ROOM_LOOK_S
 
 
 class Movement:

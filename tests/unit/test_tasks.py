@@ -21,6 +21,7 @@ class FakeRay:
     def install(self, monkeypatch):
         for name in ("cluster_resources", "available_resources", "wait", "get"):
             monkeypatch.setattr(f"ray.{name}", getattr(self, name))
+        monkeypatch.setattr(tasks, "give_back_of_dead_jobs", lambda: False)
         return self
 
     def cluster_resources(self):

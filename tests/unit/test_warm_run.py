@@ -144,8 +144,9 @@ def test_a_mailbox_that_is_lost_while_workers_start_is_replaced_too(monkeypatch)
     def gone(_):
         raise RayActorError
 
+    plan = SimpleNamespace(start_timeout_s=60, cpus_per_worker=1, gpus_per_worker=0)
     run = WarmRun.__new__(WarmRun)
-    run._num_answers, run._plan = 0, SimpleNamespace(start_timeout_s=60)
+    run._num_answers, run._plan = 0, plan
     run._mailbox = SimpleNamespace(answer=SimpleNamespace(remote=lambda number: number))
     monkeypatch.setattr(warm_run.ray, "wait", lambda pending, timeout: (pending, []))
     monkeypatch.setattr(warm_run.ray, "get", gone)
