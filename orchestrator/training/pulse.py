@@ -75,11 +75,12 @@ class Beat:
 
     Attributes:
         count: grows as long as it moves.
-        actor: its id in Ray.
+        node, pid: where it is, by Ray's id of the node.
     """
 
     count: int
-    actor: str
+    node: str
+    pid: int
 
 
 class Pulse:
@@ -96,10 +97,12 @@ class Pulse:
         self._count += 1
 
     def _pass_on(self) -> None:
-        told, actor = -1, ray.get_runtime_context().get_actor_id() or ""
+        told, node = -1, ray.get_runtime_context().get_node_id()
         while True:
             count = self._count + alive.steps()
-            if count != told and _put(self._key, json.dumps(asdict(Beat(count, actor)))):
+            if count != told and _put(
+                self._key, json.dumps(asdict(Beat(count, node, os.getpid())))
+            ):
                 told = count
             time.sleep(BEAT_S)
 

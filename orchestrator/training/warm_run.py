@@ -18,6 +18,8 @@ Where a run has fewer workers than planned, the slot asks between epochs whether
 
 from __future__ import annotations
 
+import os
+import signal
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -40,6 +42,7 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2._internal.execution.controller import TrainController
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.util.placement_group import placement_group, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch.distributed import DistBackendError
 
 from orchestrator.config.errors import (
@@ -70,7 +73,7 @@ GROW_EVERY_S = 60.0
 ROOM_LOOK_S = 15.0
 """How often a run that waits for its workers looks whether their room is reserved for nobody; the first
 time after twice that, as a start takes a while."""
-LOOK_EVERY_S = 15.0
+LOOK_EVERY_S = 5.0
 """How often a slot looks whether its workers move, as they say every `BEAT_S` at most."""
 FITS_WITHIN_S = 2.0
 """How long Ray may take to find room for workers."""
@@ -92,6 +95,8 @@ LOST_WORKER = (
     "slot: its workers must live while they train{}; one died or lost its node (a system that is out of "
     "memory kills without a word: if it happens again, lower batch_size or resources.slots)"
 )
+WORKER_TITLE = b"RayTrainWorker"
+"""In the title that Ray gives to such a process."""
 SILENT = (
     "slot: something must move in it at least every {:g} s while it trains (a batch, a piece of a file); "
     "nothing did, and its workers were ended"
@@ -254,17 +259,25 @@ class WarmRun:
             if room is not None:
                 room.look()
             if moves is not None and moves.still_s() > self._plan.silence_s:
-                self._end_workers(moves.actors())
+                self._end_workers(moves.workers())
                 words = SILENT.format(self._plan.silence_s)
                 raise SlotError(words, retryable=True, detail=words)
 
-    def _end_workers(self, actors: Sequence[str]) -> None:
-        """End what hangs; the run then ends by itself, and gives its room back."""
+    def _end_workers(self, workers: Sequence[Beat]) -> None:
+        """End what hangs; the run then ends by itself, and gives its room back.
+
+        Ray asks a process to end itself, which one that hangs does not do (2.60, also with `force`).
+        """
         say(self._name, "ends its workers: nothing moves in them")
-        this_process = ray._private.worker.global_worker.core_worker
-        for actor in actors:
-            with suppress(Exception):
-                this_process.kill_actor(ray.ActorID.from_hex(actor), True)
+        with suppress(Exception):
+            ray.wait(
+                [
+                    end_process.options(scheduling_strategy=on_node(worker.node)).remote(worker.pid)
+                    for worker in workers
+                ],
+                num_returns=len(workers),
+                timeout=STOP_TIMEOUT_S,
+            )
         self._thread.join(STOP_TIMEOUT_S)
 
     def _no_room(self) -> str:
@@ -310,8 +323,8 @@ class Movement:
     ) -> None:
         """Begin now."""
         self._name, self._look, self._clock = name, look, clock
-        self._moved_s = self._looked_s = clock()
-        self._last: dict[str, Beat] = {}
+        self._moved_s, self._looked_s = clock(), -LOOK_EVERY_S
+        self._last: dict[str, Beat] | None = None  # not looked yet
 
     def still_s(self) -> float:
         """Seconds; looks now and then. While Ray's store does not say, nothing is held against them."""
@@ -323,13 +336,29 @@ class Movement:
             except Exception:  # noqa: BLE001 - Ray's own trouble
                 self._moved_s = now_s
             else:
-                if seen != self._last:
-                    self._last, self._moved_s = seen, now_s
+                if self._last not in (None, seen):
+                    self._moved_s = now_s
+                self._last = seen
         return now_s - self._moved_s
 
-    def actors(self) -> list[str]:
-        """Ids of the workers."""
-        return [beat.actor for beat in self._last.values() if beat.actor]
+    def workers(self) -> list[Beat]:
+        """As far as they have said where they are."""
+        return list((self._last or {}).values())
+
+
+def on_node(node: str) -> NodeAffinitySchedulingStrategy:
+    """There or nowhere."""
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+
+@ray.remote(num_cpus=0, max_retries=0)
+def end_process(pid: int) -> None:
+    """End a worker of Ray Train's on this node; nothing that has its number by now."""
+    title = Path(f"/proc/{pid}/cmdline")
+    if title.exists() and WORKER_TITLE not in title.read_bytes():
+        return
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def _received(answer: ray.ObjectRef[Answer]) -> Answer:

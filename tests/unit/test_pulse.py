@@ -1,8 +1,10 @@
 """What slots and workers leave word of, also where the store does not take it."""
 
 import json
+import os
 import threading
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import pytest
 import ray
@@ -41,12 +43,12 @@ def test_a_count_that_the_store_did_not_take_is_passed_on_later(monkeypatch):
     store = Store(monkeypatch, failures=2)
     monkeypatch.setattr(pulse, "BEAT_S", 0.001)
     monkeypatch.setattr(
-        pulse.ray, "get_runtime_context", lambda: SimpleNamespace(get_actor_id=lambda: "aa")
+        pulse.ray, "get_runtime_context", lambda: SimpleNamespace(get_node_id=lambda: "aa")
     )
     counted = Pulse("slot-1/0")
     assert store.written.wait(60)
     (told,) = store.kept.values()
-    assert Beat(**json.loads(told)).actor == "aa"
+    assert Beat(**json.loads(told)) == Beat(ANY, "aa", os.getpid())
     for move in (counted.beat, alive.step):
         before = dict(store.kept)
         store.written.clear()

@@ -2,6 +2,9 @@
 
 import pickle
 import re
+import signal
+import subprocess
+import sys
 import time
 from types import SimpleNamespace
 
@@ -19,7 +22,7 @@ from orchestrator.config.errors import NoRoomError, SlotError, StorageError
 from orchestrator.training import warm_run
 from orchestrator.training.memory import batch_words
 from orchestrator.training.pulse import Beat
-from orchestrator.training.warm_run import LOOK_EVERY_S, Movement, WarmRun, slot_error
+from orchestrator.training.warm_run import LOOK_EVERY_S, Movement, WarmRun, end_process, slot_error
 
 
 def said() -> str:
@@ -235,7 +238,7 @@ class Clock:
     """Time that a test moves; what is looked for in vain stands still."""
 
     def __init__(self) -> None:
-        self.now_s, self.beats = 0.0, {"0": Beat(5, "aa"), "1": Beat(5, "bb")}
+        self.now_s, self.beats = 0.0, {"0": Beat(5, "aa", 1), "1": Beat(5, "aa", 2)}
 
     def __call__(self) -> float:
         return self.now_s
@@ -256,14 +259,14 @@ class Clock:
 def test_workers_stand_still_where_no_count_grows_and_ray_says_so():
     clock = Clock()
     moves = Movement("slot-7-1", clock.look, clock)
-    assert clock.passes(moves, 60) == 60 - LOOK_EVERY_S, "the first look finds them"
-    clock.beats["1"] = Beat(6, "bb")
-    assert clock.passes(moves, LOOK_EVERY_S) == 0
+    assert clock.passes(moves, 60) == 60
+    clock.beats["1"] = Beat(6, "aa", 2)
+    assert clock.passes(moves, LOOK_EVERY_S) < LOOK_EVERY_S
     clock.beats = {}
     assert clock.passes(moves, 120) < LOOK_EVERY_S, "nobody knows"
-    clock.beats = {"0": Beat(7, "aa")}
+    clock.beats = {"0": Beat(7, "aa", 1)}
     assert clock.passes(moves, 100) > 70
-    assert moves.actors() == ["aa"]
+    assert moves.workers() == [Beat(7, "aa", 1)]
 
 
 def test_workers_in_which_nothing_moves_are_ended_and_the_run_replaced(monkeypatch):
@@ -274,8 +277,22 @@ def test_workers_in_which_nothing_moves_are_ended_and_the_run_replaced(monkeypat
     run._thread = SimpleNamespace(is_alive=lambda: True)
     monkeypatch.setattr(warm_run.ray, "wait", lambda *_, **__: ([], ["pending"]))
     monkeypatch.setattr(run, "_end_workers", ended.extend)
-    moves = SimpleNamespace(still_s=iter([100, 480, 481]).__next__, actors=lambda: ["aa", "bb"])
+    moves = SimpleNamespace(still_s=iter([100, 480, 481]).__next__, workers=lambda: ["aa", "bb"])
     with pytest.raises(SlotError, match="must move in it at least every 480 s") as silent:
         run._next_answer(moves=moves)
     assert silent.value.retryable
     assert ended == ["aa", "bb"]
+
+
+def test_only_a_worker_is_ended_and_not_who_has_its_number_by_now():
+    sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
+    other, worker = subprocess.Popen(sleeps), subprocess.Popen([*sleeps, "ray::RayTrainWorker"])
+    try:
+        end_process._function(other.pid)
+        end_process._function(worker.pid)
+        assert worker.wait(60) == -signal.SIGKILL
+        assert other.poll() is None
+        end_process._function(worker.pid)  # gone already
+    finally:
+        other.kill()
+        other.wait()
