@@ -80,6 +80,13 @@ WORKER_WRITES = (
     ("marker before rename", "renamed", r"/state\.json$", 5),
     ("old checkpoint half removed", "removed", r"/last/epoch-\d+/", 2),
 )
+LATER_DRIVER_WRITES = (
+    ("Optuna's journal opened", "opened", r"/optuna\.journal$", 4),
+    ("TensorBoard's file opened", "opened", r"/tensorboard/.*tfevents", 2),
+    ("effects before rename", "renamed", r"/effects\.\w+$", 2),
+)
+LATER_WORKER_WRITES = (("counts of videos before rename", "renamed", r"/validation/epoch-\d+", 4),)
+"""From the third round on: so the points before keep their numbers."""
 TIMED = ("driver", "slot", "worker", "controller", "node", "ctrl-c")
 START_S = 15.0
 EPOCH_S = 0.4
@@ -145,8 +152,13 @@ def choose_points(num_points: int, seed: int) -> list[Point]:
     kinds = [("driver", *write) for write in DRIVER_WRITES]
     kinds += [("worker", *write) for write in WORKER_WRITES]
     kinds += [(victim,) for victim in TIMED * 2]
+    later: list[tuple[str, ...] | tuple[str, str, str, str, int]]
+    later = [("driver", *write) for write in LATER_DRIVER_WRITES]
+    later += [("worker", *write) for write in LATER_WORKER_WRITES]
     points: list[Point] = []
     while len(points) < num_points:
+        if len(points) == 2 * len(kinds):
+            kinds += later
         chance.shuffle(kinds)
         points += [_draw(chance, kind) for kind in kinds]
     return points[:num_points]
