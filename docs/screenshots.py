@@ -10,11 +10,14 @@ Prometheus. Then it stops the job, submits the same command again, and says what
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import os
 import shutil
 import sys
 import tempfile
+import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -24,7 +27,8 @@ from PIL import Image
 
 from orchestrator.dashboard.server_process import ServerProcess
 from orchestrator.tuning.ledger import LEDGER, read_records
-from tests.integration.headless_browser import dump, picture
+from tests.integration.driven_browser import Page, browsing
+from tests.integration.headless_browser import dump
 from tests.integration.prometheus_server import scraping
 from tests.integration.ray_nodes import TOKEN, Nodes, within
 
@@ -34,7 +38,8 @@ JOB: Final = "quickstart"
 AGAIN: Final = "quickstart-again"
 TICKET: Final = "a-ticket-for-the-browser-of-this-script"
 PATIENCE_S: Final = 900.0
-SIZE: Final = "1280,1000"
+LOOK_S: Final = 8.0
+"""Until a page has fetched what it shows."""
 WIDTH_PX: Final = 960
 COLOURS: Final = 64
 LINES: Final = 30
@@ -43,7 +48,7 @@ CHART: Final = "max by (slot) (ray_fer_slot_macro_f1)"
 SPAN: Final = "4m"
 CHART_FIELDS: Final = urlencode({"g0.expr": CHART, "g0.range_input": SPAN, "g0.tab": "0"})
 """The query of Prometheus's page."""
-HEIGHTS_PX: Final = {"leaderboard": 750, "jobs": 440, "logs": 500, "actors": 420, "metrics": 610}
+HEIGHTS_PX: Final = {"leaderboard": 1040, "jobs": 440, "logs": 500, "actors": 420, "metrics": 610}
 """Of each picture, from its top: what is below has nothing."""
 
 
@@ -114,14 +119,18 @@ def take(nodes: Nodes, folder: Path, images: Path, prometheus: str) -> None:
         "metrics": f"{prometheus}/graph?{CHART_FIELDS}",
     }
     images.mkdir(parents=True, exist_ok=True)
-    for name, place in places.items():
-        shot(place, profile, images / f"{name}.png", HEIGHTS_PX[name])
+    with browsing("about:blank", profile) as page:
+        for name, place in places.items():
+            shot(page, place, images / f"{name}.png", HEIGHTS_PX[name])
 
 
-def shot(url: str, profile: Path, png: Path, height_px: int) -> None:
+def shot(page: Page, url: str, png: Path, height_px: int) -> None:
     """A picture, made small: few colours do for tables and lines."""
-    picture(url, profile, png, size=SIZE)
-    with Image.open(png) as whole:
+    page.go("about:blank")  # a page of which only the part behind # differs would not be loaded
+    page.go(url)
+    time.sleep(LOOK_S)  # in real time: the page shows how long ago the last report was
+    taken = page.commands(("Page.captureScreenshot", {"format": "png"}))
+    with Image.open(io.BytesIO(base64.b64decode(taken["data"]))) as whole:
         small = whole.convert("RGB")
     small = small.resize((WIDTH_PX, round(small.height * WIDTH_PX / small.width)))
     small = small.crop((0, 0, WIDTH_PX, min(height_px, small.height)))

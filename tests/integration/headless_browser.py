@@ -17,11 +17,6 @@ def dump(url: str, profile: Path, *, size: str = "1280,6000", budget_ms: int = 1
     return _run(profile, size, budget_ms, "--dump-dom", url)
 
 
-def picture(url: str, profile: Path, png: Path, *, size: str = "1280,2000") -> None:
-    """A screenshot."""
-    _run(profile, size, 12_000, f"--screenshot={png}", url)
-
-
 def _run(profile: Path, size: str, budget_ms: int, *what: str) -> str:
     command = [
         CHROMIUM,
