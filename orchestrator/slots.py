@@ -14,6 +14,7 @@ from orchestrator.config.shared_folder import leave_mark
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.ingest.reading import read_training_data
 from orchestrator.quiet import quiet_libraries
+from orchestrator.training.pulse import BEAT_S
 from orchestrator.training.warm_run import SlotPlan
 from orchestrator.tuning.capacity import SlotCapacity
 
@@ -22,6 +23,8 @@ RAY_FILES = ".ray"
 
 SILENT_SHARE = 0.8
 """Of `resources.stall_s`: a slot in which nothing moves is replaced before all are given up for it."""
+LEAST_SILENCE_S = 3 * BEAT_S
+"""Workers say that they move every `BEAT_S` only."""
 
 
 def ready_slots(
@@ -65,7 +68,7 @@ def ready_slots(
         device_budget_gib=resources.device_budget_gib,
         start_timeout_s=resources.start_timeout_s,
         storage=home.local / RAY_FILES,
-        silence_s=SILENT_SHARE * resources.stall_s,
+        silence_s=max(SILENT_SHARE * resources.stall_s, LEAST_SILENCE_S),
         mark=None if home.store else leave_mark(home.local, RAY_FILES),
         min_workers=capacity.min_workers,
     )

@@ -43,5 +43,5 @@ def expanded(path: str) -> str:
 
 def with_tilde(text: str) -> str:
     """The same text with `~` for this user's home folder: logs are read by others, `~` can be typed."""
-    home = str(Path.home())
+    home = expanded("~")
     return re.sub(rf"(?<![\w/.~-]){re.escape(home)}(?=/)", "~", text) if len(home) > 1 else text

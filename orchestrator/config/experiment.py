@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
+from orchestrator.config.address import expanded
 from orchestrator.config.neutral import Neutral
 from orchestrator.config.optimizers import Adam, Optimizer
 from orchestrator.config.section import Count, Flag, Number, Section, StoragePath
@@ -59,6 +60,7 @@ class Model(Section):
             description="random, imagenet, vggface, a name of torchvision's or timm's, or a file "
             "or URL (.safetensors, .pt, .pth, .h5)",
         ),
+        AfterValidator(expanded),
     ] = "random"
     weights_sha256: Annotated[
         str,

@@ -94,10 +94,12 @@ class SlotActivity:
         self._put(name, replace(begun, until_s=time_of(record)))
 
     def _take_back(self, name: str) -> None:
-        """A slot that found no room; one that has trained before is known by that."""
+        """A slot that found no room; one that has trained before is idle."""
         slot = self.slots.get(name)
         if slot is not None and slot.since_s is None:
             del self.slots[name]
+        elif slot is not None:
+            self.slots[name] = replace(slot, lineage="", epoch=0, begins=False)
 
     def _add_epoch(self, record: Mapping[str, Any]) -> None:
         ended_s, last_s = time_of(record), epoch_seconds(record["metrics"])

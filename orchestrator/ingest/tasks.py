@@ -13,11 +13,13 @@ import ray
 
 from datasets import SourceError
 from orchestrator.config.errors import ConfigError, OrchestratorError
-from orchestrator.ingest.reserved import give_back_of_dead_jobs
+from orchestrator.ingest.reserved import give_back, unused
 
 PER_CORE = 2  # under way at once: one in work, one whose rows are on their way
 STALL_S = 600.0
 """In which a task must end: a batch of images takes seconds."""
+SETTLES_WITHIN_S = 1.0
+"""What a job that has just ended leaves behind may still be on its way out."""
 FREED_WITHIN_S = 5.0
 """Processes of an earlier step that have just ended count as busy for a moment."""
 
@@ -28,9 +30,9 @@ def refuse_without_cpu() -> None:
     Raises:
         OrchestratorError: No CPU of the cluster is free, nor will be in a moment.
     """
-    deadline_s = time.monotonic() + FREED_WITHIN_S
     if ray.available_resources().get("CPU", 0) < 1:
-        give_back_of_dead_jobs()
+        _give_back_of_dead_jobs()
+    deadline_s = time.monotonic() + FREED_WITHIN_S
     while (free := ray.available_resources().get("CPU", 0)) < 1:
         if time.monotonic() > deadline_s:
             raise OrchestratorError(
@@ -38,6 +40,13 @@ def refuse_without_cpu() -> None:
                 "other jobs, or end them"
             )
         time.sleep(0.2)
+
+
+def _give_back_of_dead_jobs() -> None:
+    before = unused({})
+    if before.groups or before.cleaners:
+        time.sleep(SETTLES_WITHIN_S)
+        give_back(unused({}), before)
 
 
 def start_workers(needed: Callable[..., Any]) -> None:

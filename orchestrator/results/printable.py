@@ -7,11 +7,10 @@ as they are, they could move a terminal's cursor, break a table, or inject marku
 import math
 import re
 import unicodedata
+from pathlib import Path
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
-
-from orchestrator.config.address import with_tilde
 
 # Whole escape sequences go, not only their ESC: "\x1b[31mred" reads "red", not "[31mred".
 _ESCAPES: Final = re.compile(
@@ -19,7 +18,7 @@ _ESCAPES: Final = re.compile(
 )
 # Controls, formats (right-to-left overrides, zero-width characters), lone surrogates, private use.
 _UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
-_HOME: Final = re.compile(r"(?<![\w/.~-])(?:(?:/home|/Users)/[^/\s'\":,]+|/root(?=/))")
+_HOME: Final = re.compile(r"(?:/home|/Users)/[^/\s'\":,]+|/root(?=/)")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~$#])")
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
@@ -35,7 +34,10 @@ def one_line(text: str, limit: int = 0) -> str:
 
 def without_home(text: str) -> str:
     """Text in which nobody's home folder is named."""
-    return _HOME.sub("~", with_tilde(text))
+    home = str(Path.home())  # it may lie anywhere
+    if len(home) > 1:
+        text = text.replace(f"{home}/", "~/")
+    return _HOME.sub("~", text)
 
 
 def in_markdown(text: str) -> str:

@@ -22,6 +22,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from orchestrator.config import alive
 from orchestrator.config.errors import CheckpointError
 from orchestrator.config.storage import (
     KEPT_FOR_RESUME,
@@ -225,6 +226,7 @@ def _write_files(
     for name, tensors in files.items():
         save_file(dict(tensors), folder / name)
         to_disk(folder / name)  # before the marker that vouches for it
+        alive.step()
         digests[name] = sha256_of(folder / name)
     marker = {
         "version": VERSION,

@@ -42,8 +42,8 @@ class Keeping:
         ends: (epochs, patience): weights are also kept where patience ends such a trial.
         keep_best: whether the weights of the best epoch so far are kept.
         store: the object store that takes them from there; None where they stay.
-        handed_out: epochs up to which scores are recorded: weights that they belong to stay as they
-            are, should an epoch be trained once more.
+        handed_out: epochs up to which scores are recorded: milestones that they belong to stay as
+            they are, should an epoch be trained once more.
     """
 
     folder: Path
@@ -54,7 +54,10 @@ class Keeping:
     handed_out: int = 0
 
     def is_kept(self, lineage: str, epoch: int) -> bool:
-        """Whether the weights of a recorded epoch are there, whole, and no others may replace them."""
+        """Whether the weights of a recorded epoch are there, and no others may replace them.
+
+        Of an object store the marker is asked for, which comes last.
+        """
         folder = epoch_folder(self.folder / MILESTONES, epoch)
         if epoch > self.handed_out:
             return False

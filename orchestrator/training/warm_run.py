@@ -7,7 +7,7 @@ What happens when a worker or its node is lost. Ray Train's own recovery (`Failu
 start the train function again in the middle of a conversation with its slot, count the failures
 of all trials of a slot together, and start again after a bug too. So the run ends
 (`max_failures=0`), the slot looks at why, and makes a new one that goes on from the lineage's
-newest checkpoint (`steady_run.py`, `resources.restarts` times a trial). With
+newest checkpoint (`steady_run.py`, `resources.restarts` times before the next epoch). With
 `resources.min_workers` the new one gets as many workers as Ray has room for just then
 (`workers_that_fit`), and keeps that number. Ray Train's own elastic form is not used: each run
 reserves room for all the workers that it may have, so that of two slots one starves the other,
@@ -54,7 +54,7 @@ from orchestrator.config.errors import (
 )
 from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import LaneShards, SplitSize
-from orchestrator.ingest.reserved import give_back, unused
+from orchestrator.ingest.reserved import Unused, give_back, unused
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
 from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
 from orchestrator.training.pulse import Beat, beats, say
@@ -98,7 +98,7 @@ LOST_WORKER = (
 WORKER_TITLE = b"RayTrainWorker"
 """In the title that Ray gives to such a process."""
 SILENT = (
-    "slot: something must move in it at least every {:g} s while it trains (a batch, a piece of a file); "
+    "slot: something must move in it at least every {:g} s while it trains (a batch, a file of a checkpoint); "
     "nothing did, and its workers were ended"
 )
 LOST_MAILBOX = "slot: its mailbox must live while it trains; its process died"
@@ -119,7 +119,7 @@ class SlotPlan:
         device_budget_gib: images a worker may keep on its device.
         start_timeout_s: longest wait for the workers.
         storage: folder for Ray Train's own files; see `slots.ready_slots`.
-        silence_s: how long no worker may get through a batch, nor write a piece of a checkpoint.
+        silence_s: how long no worker may get through a batch, nor write a file of a checkpoint.
         mark: what each worker must see of the folder of the run; None where an object store keeps it.
         min_workers: workers at least: a run starts with as many as fit then, and keeps that
             number; 0 = `workers`.
@@ -269,15 +269,11 @@ class WarmRun:
         Ray asks a process to end itself, which one that hangs does not do (2.60, also with `force`).
         """
         say(self._name, "ends its workers: nothing moves in them")
-        with suppress(Exception):
-            ray.wait(
-                [
-                    end_process.options(scheduling_strategy=on_node(worker.node)).remote(worker.pid)
-                    for worker in workers
-                ],
-                num_returns=len(workers),
-                timeout=STOP_TIMEOUT_S,
-            )
+        ends = [
+            end_process.options(scheduling_strategy=on_node(worker.node)).remote(worker.pid)
+            for worker in workers
+        ]
+        ray.wait(ends, num_returns=len(ends), timeout=STOP_TIMEOUT_S)
         self._thread.join(STOP_TIMEOUT_S)
 
     def _no_room(self) -> str:
@@ -300,15 +296,15 @@ class Room:
         """Begin to wait for room for so large workers."""
         self._worker, self._clock = worker, clock
         self._look_s = clock() + 2 * ROOM_LOOK_S
-        self._seen: frozenset[str] = frozenset()
+        self._before = Unused()
 
     def look(self) -> None:
         """Look now and then; what was unused at two looks is reserved for nobody."""
         if self._clock() < self._look_s:
             return
         found = unused(self._worker)
-        give_back(found.dead | (found.own & self._seen), found.cleaners)
-        self._seen = found.own
+        give_back(found, self._before)
+        self._before = found
         self._look_s = self._clock() + ROOM_LOOK_S
 
 
@@ -336,7 +332,7 @@ class Movement:
             except Exception:  # noqa: BLE001 - Ray's own trouble
                 self._moved_s = now_s
             else:
-                if self._last not in (None, seen):
+                if not seen or self._last not in (None, seen):
                     self._moved_s = now_s
                 self._last = seen
         return now_s - self._moved_s

@@ -314,7 +314,7 @@ def _untried(points: Iterable[Values], known: Iterable[PastTrial]) -> list[Value
     unused = [_pairs(trial.values) for trial in known]
     untried = list(points)
     for is_answer in (set.__eq__, set.__le__):
-        for point in list(untried):
+        for point in sorted(untried, key=len, reverse=True):
             said = _pairs(point)
             answer = next((trial for trial in unused if is_answer(said, trial)), None)
             if answer is not None:

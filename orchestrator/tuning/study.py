@@ -202,7 +202,9 @@ class Study:
     def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
         """The slot is free again; after a failure, trials that still wanted more end failed."""
         self._state.release(lineage)
-        self._take_back(lineage)
+        if failure is None:
+            self._take_back(lineage)
+        self._begun.pop(lineage, None)
         if failure is not None:
             for trial in self._state.open_of(lineage):
                 self._end(trial, failure)

@@ -63,7 +63,7 @@ def run_study(
     def to_stop() -> bool:
         return study.broken is not None or asked_to_stop()
 
-    dispatcher = Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop)
+    dispatcher = Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop, restarts)
     slot = ray.tune.with_parameters(Slot, plan=plan, datasets=dict(datasets), restarts=restarts)
     tuner = ray.tune.Tuner(
         # Slots only wait for their workers: they take no CPU from them, and stay with the driver on
@@ -115,6 +115,7 @@ class Dispatcher(Searcher):
         num_slots: Callable[[int, int], int],
         could_not_start: Callable[[], None],
         asked_to_stop: Callable[[], bool] = lambda: False,
+        restarts: int = 0,
     ) -> None:
         """Begin.
 
@@ -123,6 +124,7 @@ class Dispatcher(Searcher):
             num_slots: how many slots there may be, told how many could be used and how many are.
             could_not_start: told of each slot for which there was no room.
             asked_to_stop: asked before each leg.
+            restarts: times that a slot which died is replaced before the next epoch.
         """
         super().__init__(metric="epoch", mode="max")
         self._study = study
@@ -130,6 +132,7 @@ class Dispatcher(Searcher):
         self._could_not_start = could_not_start
         self._room_seen = False
         self._asked_to_stop = asked_to_stop
+        self._restarts = restarts
         self._lineages: dict[str, str] = {}
         self._numbers: dict[str, int] = {}
         self._known: dict[str, int] = {}
@@ -148,10 +151,14 @@ class Dispatcher(Searcher):
         leg = self._study.next_leg()
         if leg is not None:
             self._lineages[trial_id] = leg.lineage
-            self._known[trial_id] = leg.known_epoch
             self._numbers[trial_id] = self._free_number()
             return leg_config(leg, self._study.home.kept, self._numbers[trial_id])
         return Searcher.FINISHED if self._study.finished() else None
+
+    def begun(self, trial_id: str) -> None:
+        """A slot takes up a leg, for the first time or in the place of one that died with it."""
+        if trial_id in self._lineages:
+            self._known[trial_id] = self._study.recorded_epoch(self._lineages[trial_id])
 
     def on_trial_complete(
         self,
@@ -162,7 +169,7 @@ class Dispatcher(Searcher):
         """Free the slot; a leg that Tune gave up has lost its slot more often than allowed."""
         self._numbers.pop(trial_id, None)
         lineage = self._lineages.pop(trial_id, None)
-        known = self._known.pop(trial_id, 0)
+        known = self._known.pop(trial_id, UNLIMITED)
         if lineage is None:
             return
         if result and result.get("no_room") and not error:
@@ -183,10 +190,11 @@ class Dispatcher(Searcher):
     def end_lost(self, trial_id: str, why: str) -> None:
         """End the leg of a slot that died for good; once, whoever says so first.
 
-        If it has got on meanwhile, another slot goes on from there: Tune counts deaths of the whole leg.
+        If it got on in its last life, another slot goes on from there: Tune counts the deaths of a leg,
+        `resources.restarts` those before the next epoch.
         """
         lineage, known = self._lost.pop(trial_id, ("", 0))
-        if lineage and self._study.recorded_epoch(lineage) > known:
+        if lineage and self._restarts and self._study.recorded_epoch(lineage) > known:
             self._study.end_leg(lineage)
         elif lineage:
             last = next(reversed(why.strip().splitlines()), "")
@@ -235,6 +243,7 @@ class SlotEvents(ray.tune.Callback):
         **_: object,
     ) -> None:
         """A slot takes a leg, or takes the place of one that died with it."""
+        self._dispatcher.begun(trial.trial_id)
         slot = _actor_id(trial)
         if slot:
             name = f"slot-{trial.config['number']}"

@@ -15,7 +15,7 @@ from tests.integration.output_budget import beyond_budget
 from tests.integration.ray_nodes import Nodes, within
 from tests.unit.prepared_set import write_set
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 SMALL = {"model.name": "main", "model.width": 0.125, "batch_size": 32}
 STEADY = {"optimizer.name": "adam", "optimizer.lr": 0.001}

@@ -95,3 +95,13 @@ def test_the_help_shows_every_field_with_its_bounds(command):
     }.items():
         assert f"  {path:<30}  {words}" in lines
     assert any(line.startswith("  with optimizer.name=timm:<name>: Any") for line in lines)
+
+
+def test_a_file_of_weights_in_the_home_folder_is_the_same_however_it_is_typed(monkeypatch):
+    """Its text is part of a study's name."""
+    monkeypatch.setenv("HOME", "/mnt/homes/ada")
+    typed = [
+        validate(Experiment, ("a test", {"model": {"weights": place}})).model.weights
+        for place in ("~/vgg.h5", "/mnt/homes/ada/vgg.h5", "imagenet")
+    ]
+    assert typed == ["/mnt/homes/ada/vgg.h5"] * 2 + ["imagenet"]

@@ -113,6 +113,11 @@ def test_a_trial_answers_one_point_the_one_that_says_the_same_before_one_that_sa
         {"optimizer.name": "adam", "optimizer.lr": 0.01, "epochs": 5.0},
     ]
     tried = PastTrial(0, {"optimizer.name": "adam", "optimizer.lr": 0.01, "epochs": 5}, 0.5, False)
+    other = PastTrial(1, {**tried.values, "optimizer.lr": 0.001}, 0.5, False)
+    for order in (points, points[::-1]):
+        fewer = proposals({**SAMPLED, "points": order}, [other, tried])
+        assert fewer.next()[0] == 2
+        assert not fewer._listed, "both have their answer"
     source = proposals({**SAMPLED, "points": points}, [tried])
     values = [source.next()[1] for _ in range(2)]
     assert values[0]["optimizer.name"] == "adam"

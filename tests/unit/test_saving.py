@@ -81,3 +81,14 @@ def test_weights_of_a_recorded_epoch_are_not_replaced_by_those_of_another_try(
     weight = load_file(milestone / checkpoint.MODEL)["weight"]
     assert weight.tolist() == ([1.0, 1.0] if stays else [2.0, 2.0])
     assert (tmp_path / "last" / "epoch-0002").is_dir(), "to go on from"
+
+
+@pytest.mark.parametrize(("handed_out", "is_kept"), [(2, True), (1, False)])
+def test_in_a_store_the_marker_says_that_weights_are_there(handed_out, is_kept, tmp_path):
+    class Bucket:
+        def has(self, name):
+            return name == "milestones/epoch-0002/state.json"
+
+    keeping = Keeping(tmp_path, frozenset({2}), (), False, store=Bucket(), handed_out=handed_out)
+    assert keeping.is_kept("own", 2) == is_kept
+    assert not keeping.is_kept("own", 1)

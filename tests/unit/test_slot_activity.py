@@ -41,7 +41,7 @@ def test_a_slot_that_found_no_room_is_none_unless_it_has_trained():
     seen.add(at(begin("c"), 10, "slot-1"))
     for lineage, slot in (("a", "slot-0"), ("c", "slot-1")):
         seen.add(at(unbegun(lineage), 20, slot))
-    assert list(seen.slots) == ["slot-1"]
+    assert [(name, slot.lineage) for name, slot in seen.slots.items()] == [("slot-1", "")]
 
 
 def test_a_slot_that_never_trained_gives_way_to_the_one_that_begins_in_its_place():

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
+
 from orchestrator.config.errors import NoRoomError
 from orchestrator.config.home import Home
 from orchestrator.tuning.lineages import Leg
@@ -113,9 +115,9 @@ class Slots:
 NO_ROOM = {"failed": "resources: must be ready", "detail": "", "retry": True, "no_room": True}
 
 
-def dispatched(study: Queue, number: int) -> tuple[Dispatcher, Slots]:
+def dispatched(study: Queue, number: int, restarts: int = 2) -> tuple[Dispatcher, Slots]:
     slots = Slots(number)
-    return Dispatcher(study, slots.num_slots, slots.could_not_start), slots
+    return Dispatcher(study, slots.num_slots, slots.could_not_start, restarts=restarts), slots
 
 
 def test_a_slot_that_cannot_start_fails_no_trial_and_gets_no_other():
@@ -159,30 +161,39 @@ def test_a_slot_that_idles_with_its_workers_is_tried_before_the_study_ends():
         assert (study.broken is not None) == ended
 
 
-def test_a_leg_that_got_on_before_its_slot_died_for_good_waits_for_another():
-    study = Again("a", "b")
-    dispatcher, _ = dispatched(study, 2)
-    for name in "12":
+@pytest.mark.parametrize(("restarts", "failed"), [(2, ["b", "c"]), (0, ["a", "b", "c"])])
+def test_a_leg_that_got_on_in_the_last_life_of_its_slot_waits_for_another(restarts, failed):
+    study = Again("a", "b", "c")
+    dispatcher, _ = dispatched(study, 3, restarts)
+    for name in "123":
         dispatcher.suggest(name)
-    study.recorded = {"a": 1}
-    for name in "12":
+        dispatcher.begun(name)
+    study.recorded = {"a": 1, "c": 1}
+    dispatcher.begun("3")  # replaced once, and then it trained nothing
+    for name in "123":
         dispatcher.on_trial_complete(name, error=True)
         dispatcher.end_lost(name, "killed")
-    assert study.failed == ["b"]
-    assert "a" in study.waiting
+    assert study.failed == failed
 
 
 def test_the_slot_that_begins_a_leg_is_known_by_its_actor():
     begun = []
     study = SimpleNamespace(record_begin=lambda *said: begun.append(said))
-    events = SlotEvents(study, SimpleNamespace())
+    lives = []
+    events = SlotEvents(study, SimpleNamespace(begun=lives.append))
     config = {"lineage": "a", "number": 3}
     actor = SimpleNamespace(_actor_id=bytes([1, 171]))
     events.on_trial_start(
-        1, [], SimpleNamespace(config=config, temporary_state=SimpleNamespace(ray_actor=actor))
+        1,
+        [],
+        SimpleNamespace(
+            trial_id="1", config=config, temporary_state=SimpleNamespace(ray_actor=actor)
+        ),
     )
-    events.on_trial_start(1, [], SimpleNamespace(config=config))  # kept elsewhere: nothing is said
+    # Kept elsewhere: nothing is said.
+    events.on_trial_start(1, [], SimpleNamespace(trial_id="2", config=config))
     assert begun == [("a", "01ab", "slot-3")]
+    assert lives == ["1", "2"]
 
 
 def test_a_slot_that_died_for_good_fails_its_trial_with_what_ray_says_of_it(tmp_path):

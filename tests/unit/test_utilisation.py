@@ -37,6 +37,15 @@ def test_an_epoch_that_a_checkpoint_had_is_no_time_of_this_command():
     assert used.record()["trained_s"] == 10.0
 
 
+def test_what_an_epoch_waits_for_its_checkpoint_is_no_training_and_no_gap():
+    records = [epoch("a", "x", 100), epoch("a", "y", 120)]
+    for record in records:
+        record["metrics"]["seconds"]["checkpoint"] = 5.0
+    found = of(*records)
+    assert found.share() == pytest.approx(20 / 35)
+    assert found.gap_s() == pytest.approx(5.0)
+
+
 def test_the_time_until_a_dead_slot_is_replaced_is_not_lost():
     planned = fake_study.head() | {"resources": {"slots": 2}}
     lived = [epoch("slot-0", "x", 10), epoch("slot-1", "y", 25), epoch("slot-0", "x", 20)]

@@ -140,7 +140,7 @@ def test_a_run_knows_the_batch_of_what_it_began_last(monkeypatch):
     assert run._batch == BATCH
     run.ask({"kind": "epoch"})
     assert asked[0] is None, "a file of weights may take its time"
-    assert asked[1].still_s() < 60
+    assert isinstance(asked[1], Movement)
 
 
 def test_a_mailbox_that_is_lost_while_workers_start_is_replaced_too(monkeypatch):
@@ -245,7 +245,7 @@ class Clock:
 
     def look(self, run: str) -> dict[str, Beat]:
         assert run == "slot-7-1"
-        if not self.beats:
+        if self.beats is None:
             raise ConnectionError("the head does not answer")
         return dict(self.beats)
 
@@ -262,8 +262,9 @@ def test_workers_stand_still_where_no_count_grows_and_ray_says_so():
     assert clock.passes(moves, 60) == 60
     clock.beats["1"] = Beat(6, "aa", 2)
     assert clock.passes(moves, LOOK_EVERY_S) < LOOK_EVERY_S
-    clock.beats = {}
-    assert clock.passes(moves, 120) < LOOK_EVERY_S, "nobody knows"
+    for beats in (None, {}):  # Ray does not answer, nobody has said anything
+        clock.beats = beats
+        assert clock.passes(moves, 120) < LOOK_EVERY_S, "nobody knows"
     clock.beats = {"0": Beat(7, "aa", 1)}
     assert clock.passes(moves, 100) > 70
     assert moves.workers() == [Beat(7, "aa", 1)]
