@@ -1,5 +1,11 @@
 """A study and a training whose folders are in an S3 bucket, on a real Ray that shares no disk with it."""
 
+import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -13,6 +19,7 @@ from tests.unit.prepared_set import write_set
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 
+ROOT = Path(__file__).parents[2]
 BASE = {"model.name": "main", "model.width": 0.125, "batch_size": 32}
 
 
@@ -50,6 +57,36 @@ def test_a_study_in_a_bucket_goes_on_there_with_what_is_new(tmp_path, s3_bucket,
     assert "finished" in capsys.readouterr().out
     assert {"leaderboard.json", "leaderboard.html", "learning_curves.png"} <= store.files().keys()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "space.yaml"}
+
+
+@pytest.mark.slow
+def test_a_study_ends_whole_though_its_store_is_slow_and_fails_now_and_then(tmp_path, faulty_s3):
+    """On a Ray of its own, whose workers write there, too."""
+    data = write_set(tmp_path / "data", rows=240, image_px=32)
+    space = tmp_path / "space.yaml"
+    rows = [{"optimizer.lr": lr, "epochs": 3} for lr in (0.001, 0.01)]
+    content = {"question": "does it end?", "kind": "rows", "base": BASE, "rows": rows}
+    space.write_text(yaml.safe_dump(content))
+    asked, late = itertools.count(1), itertools.count(1)
+    faulty_s3.fail(lambda *_: next(asked) % 5 == 0, status=503, code="SlowDown")
+    faulty_s3.fail(lambda *_: next(late) % 7 == 0, delay_s=0.5)
+    out = f"s3://faulty/{tmp_path.name}"
+    words = [f"space={space}", f"data.path={data}", f"out={out}", "study=s", "open_page=false"]
+    done = subprocess.run(
+        [sys.executable, "-m", "orchestrator.ablate", *words, "address=local"],
+        env={**os.environ, "AWS_ENDPOINT_URL": faulty_s3.url},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert min(next(asked), next(late)) > 50, "the store was asked often"
+    faulty_s3.mend()
+    trained = [(found["lineage"], found["epoch"]) for found in records(f"{out}/s", "epoch")]
+    assert len(trained) == len(set(trained)) == 6
+    ends = records(f"{out}/s", "end")
+    assert [end["state"] for end in ends] == ["finished"] * 2
+    assert len(weights(Store(folder(f"{out}/s")), "milestones")) == 2
 
 
 def test_a_training_in_a_bucket_goes_on_there(tmp_path, s3_bucket, capsys):
