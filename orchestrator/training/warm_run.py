@@ -18,46 +18,34 @@ Where a run has fewer workers than planned, the slot asks between epochs whether
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import ray
 from ray.data import Dataset
-from ray.exceptions import NodeDiedError, RayActorError, RayError, WorkerCrashedError
-from ray.exceptions import OutOfMemoryError as NodeOutOfMemoryError
+from ray.exceptions import RayActorError
 from ray.train import FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.train.v2._internal.exceptions import (
-    RayTrainError,
-    WorkerGroupStartupTimeoutError,
-    WorkerHealthCheckFailedError,
-    WorkerHealthCheckTimeoutError,
-)
 from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
-from ray.util.placement_group import placement_group, remove_placement_group
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from torch.distributed import DistBackendError
 
 from orchestrator.config.errors import (
     NoRoomError,
-    OrchestratorError,
     SlotError,
     StorageError,
     TrainingError,
 )
 from orchestrator.config.shared_folder import Mark
 from orchestrator.ingest.reading import LaneShards, SplitSize
-from orchestrator.ingest.reserved import Unused, give_back, unused
 from orchestrator.training.mailbox import Answer, Command, open_mailbox
-from orchestrator.training.memory import LOWER_ON_NODE, batch_words, no_memory
-from orchestrator.training.pulse import Beat, beats, say
+from orchestrator.training.memory import batch_words
+from orchestrator.training.movement import Movement, end_workers
+from orchestrator.training.pulse import Beat, say
+from orchestrator.training.room import Room, fits_now, free_resources
+from orchestrator.training.run_end import slot_error
 from orchestrator.training.worker import WorkerSettings, obey
 
 POLL_S = 1.0
@@ -70,33 +58,6 @@ SAY_EVERY_S = 10.0
 """How often a slot that ends says so: who watches for a stall must not take it for one."""
 GROW_EVERY_S = 60.0
 """How often a run that has lost workers asks whether they fit again."""
-ROOM_LOOK_S = 15.0
-"""How often a run that waits for its workers looks whether their room is reserved for nobody; the first
-time after twice that, as a start takes a while."""
-LOOK_EVERY_S = 5.0
-"""How often a slot looks whether its workers move, as they say every `BEAT_S` at most."""
-FITS_WITHIN_S = 2.0
-"""How long Ray may take to find room for workers."""
-LOSSES = (
-    RayActorError,
-    NodeDiedError,
-    WorkerCrashedError,
-    WorkerHealthCheckTimeoutError,
-    PreemptionError,
-    DistBackendError,
-)
-AROUND = (OSError, ImportError, RayError, RayTrainError, OrchestratorError)
-"""Files, packages and processes: what may be mended without a change of what is trained."""
-WORDS_OF_DEVICES = ("CUDA", "cuDNN", "CUBLAS", "NCCL", "gloo", "timed out", "timeout")
-"""In errors of devices and networks, which have no class of their own."""
-LOW_MEMORY = "running low on memory"
-HUNG_UP = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
-LOST_WORKER = (
-    "slot: its workers must live while they train{}; one died or lost its node (a system that is out of "
-    "memory kills without a word: if it happens again, lower batch_size or resources.slots)"
-)
-WORKER_TITLE = b"RayTrainWorker"
-"""In the title that Ray gives to such a process."""
 SILENT = (
     "slot: something must move in it at least every {:g} s while it trains (a batch, a file of a checkpoint); "
     "nothing did, and its workers were ended"
@@ -264,16 +225,9 @@ class WarmRun:
                 raise SlotError(words, retryable=True, detail=words)
 
     def _end_workers(self, workers: Sequence[Beat]) -> None:
-        """End what hangs; the run then ends by itself, and gives its room back.
-
-        Ray asks a process to end itself, which one that hangs does not do (2.60, also with `force`).
-        """
+        """End what hangs; the run then ends by itself, and gives its room back."""
         say(self._name, "ends its workers: nothing moves in them")
-        ends = [
-            end_process.options(scheduling_strategy=on_node(worker.node)).remote(worker.pid)
-            for worker in workers
-        ]
-        ray.wait(ends, num_returns=len(ends), timeout=STOP_TIMEOUT_S)
+        end_workers(workers, STOP_TIMEOUT_S)
         self._thread.join(STOP_TIMEOUT_S)
 
     def _no_room(self) -> str:
@@ -282,79 +236,9 @@ class WarmRun:
             f"resources: a slot's {self.workers} workers must be ready within "
             f"start_timeout_s={plan.start_timeout_s:g} s; they are not. Each needs "
             f"{plan.cpus_per_worker} CPUs and {plan.gpus_per_worker:g} GPUs, "
-            f"then reads its data; free now: {_free_resources()}. Wait for other jobs, "
+            f"then reads its data; free now: {free_resources()}. Wait for other jobs, "
             "lower resources, or raise resources.start_timeout_s"
         )
-
-
-class Room:
-    """Gives back what runs that are gone have left reserved, while another waits for room."""
-
-    def __init__(
-        self, worker: Mapping[str, float], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        """Begin to wait for room for so large workers."""
-        self._worker, self._clock = worker, clock
-        self._look_s = clock() + 2 * ROOM_LOOK_S
-        self._before = Unused()
-
-    def look(self) -> None:
-        """Look now and then; what was unused at two looks is reserved for nobody."""
-        if self._clock() < self._look_s:
-            return
-        found = unused(self._worker)
-        give_back(found, self._before)
-        self._before = found
-        self._look_s = self._clock() + ROOM_LOOK_S
-
-
-class Movement:
-    """For how long nothing has moved in the workers of a run."""
-
-    def __init__(
-        self,
-        name: str,
-        look: Callable[[str], dict[str, Beat]] = beats,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        """Begin now."""
-        self._name, self._look, self._clock = name, look, clock
-        self._moved_s, self._looked_s = clock(), -LOOK_EVERY_S
-        self._last: dict[str, Beat] | None = None  # not looked yet
-
-    def still_s(self) -> float:
-        """Seconds; looks now and then. While Ray's store does not say, nothing is held against them."""
-        now_s = self._clock()
-        if now_s - self._looked_s >= LOOK_EVERY_S:
-            self._looked_s = now_s
-            try:
-                seen = self._look(self._name)
-            except Exception:  # noqa: BLE001 - Ray's own trouble
-                self._moved_s = now_s
-            else:
-                if not seen or self._last not in (None, seen):
-                    self._moved_s = now_s
-                self._last = seen
-        return now_s - self._moved_s
-
-    def workers(self) -> list[Beat]:
-        """As far as they have said where they are."""
-        return list((self._last or {}).values())
-
-
-def on_node(node: str) -> NodeAffinitySchedulingStrategy:
-    """There or nowhere."""
-    return NodeAffinitySchedulingStrategy(node, soft=False)
-
-
-@ray.remote(num_cpus=0, max_retries=0)
-def end_process(pid: int) -> None:
-    """End a worker of Ray Train's on this node; nothing that has its number by now."""
-    title = Path(f"/proc/{pid}/cmdline")
-    if title.exists() and WORKER_TITLE not in title.read_bytes():
-        return
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)
 
 
 def _received(answer: ray.ObjectRef[Answer]) -> Answer:
@@ -444,96 +328,7 @@ def _resources(plan: SlotPlan) -> dict[str, float]:
     return {"CPU": float(plan.cpus_per_worker), **gpus}
 
 
-def fits_now(workers: list[dict[str, float]]) -> bool:
-    """Whether there is room for all of these workers: Ray is asked for it, and gets it back."""
-    room = placement_group(workers)
-    try:
-        return bool(room.wait(FITS_WITHIN_S))
-    finally:
-        remove_placement_group(room)
-
-
 def _in_words(command: Command) -> str:
     if command["kind"] == "begin":
         return f"builds the model of lineage {command['lineage']}"
     return "trains an epoch" if command["kind"] == "epoch" else f"waits for: {command['kind']}"
-
-
-def slot_error(
-    failure: Exception | None, no_room: Callable[[], str], batch: str = ""
-) -> SlotError | StorageError:
-    """What the end of a Train run means: whether a new one can be expected to fare better.
-
-    At once it may where a process was lost. Some day it may where memory did not suffice, or where
-    device, network or files failed it. It must fail again where the workers' own code raised while
-    an experiment was at work; before, it is the slot that cannot start, whatever it is to train.
-    Storage that a worker does not see is its own error, as no other slot would fare better.
-
-    Args:
-        failure: of the run; None where it ended by itself.
-        no_room: says that its workers did not start in time.
-        batch: of the experiment at work, in words; "" before any has begun.
-    """
-    causes = _causes(failure)
-    detail = "\n\n".join(dict.fromkeys(str(error) for error in (failure, *causes) if error))
-    if any(isinstance(cause, WorkerGroupStartupTimeoutError) for cause in causes):
-        return NoRoomError(no_room(), detail=detail)
-    for cause in causes:
-        if isinstance(cause, StorageError):
-            return cause
-        if message := out_of_memory(cause, batch):
-            return SlotError(message, retryable=False, detail=detail)
-    if any(_is_loss(cause) for cause in causes):
-        got = f"; got {batch}" if batch else ""
-        return SlotError(LOST_WORKER.format(got), retryable=True, detail=detail)
-    said = [line for cause in causes for line in str(cause).strip().splitlines()[-1:]]
-    message = "; ".join(dict.fromkeys(said)) or "its Train run ended by itself"
-    final = bool(batch and _of_workers(failure)) and all(map(_is_own_fault, causes))
-    return SlotError(f"slot: {message}", retryable=False, detail=detail, final=final)
-
-
-def out_of_memory(cause: BaseException, batch: str) -> str:
-    """What to do about memory that does not suffice, the device's or the node's; "" if it does."""
-    if isinstance(cause, WorkerHealthCheckFailedError):
-        return out_of_memory(cause.health_check_failure, batch)
-    if isinstance(cause, NodeOutOfMemoryError) or LOW_MEMORY in str(cause):
-        got = f"got {batch}; " if batch else ""
-        return (
-            f"resources: the slots of a node must fit its memory; {got}Ray killed a worker, as the "
-            f"node ran low. {LOWER_ON_NODE}"
-        )
-    return no_memory(cause, batch)
-
-
-def _is_loss(cause: BaseException) -> bool:
-    """Whether a process or node is gone, or a worker lost the connection to one that is."""
-    if isinstance(cause, WorkerHealthCheckFailedError):
-        return _is_loss(cause.health_check_failure)
-    if isinstance(cause, LOSSES):
-        return True
-    return isinstance(cause, RuntimeError) and any(word in str(cause) for word in HUNG_UP)
-
-
-def _is_own_fault(cause: BaseException) -> bool:
-    """Whether an error of a worker's code is of what it trains, and of nothing around it."""
-    if isinstance(cause, AROUND) or not isinstance(cause, Exception):
-        return False
-    return not any(word in str(cause) for word in WORDS_OF_DEVICES)
-
-
-def _of_workers(failure: Exception | None) -> Mapping[int, Exception]:
-    """What the workers' code raised, by rank."""
-    return failure.worker_failures if isinstance(failure, WorkerGroupError) else {}
-
-
-def _causes(failure: Exception | None) -> list[BaseException]:
-    if of_workers := _of_workers(failure):
-        return list(of_workers.values())
-    if isinstance(failure, ControllerError):
-        return [failure.controller_failure]
-    return [failure] if failure is not None else []
-
-
-def _free_resources() -> str:
-    free = ray.available_resources()
-    return f"{free.get('CPU', 0):g} CPUs, {free.get('GPU', 0):g} GPUs"

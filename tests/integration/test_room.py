@@ -5,7 +5,7 @@ import time
 import pytest
 import ray
 
-from orchestrator.training.warm_run import fits_now
+from orchestrator.training.room import fits_now
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("local_ray")]
 

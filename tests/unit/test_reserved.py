@@ -4,8 +4,8 @@ import pytest
 
 from orchestrator.ingest import tasks
 from orchestrator.ingest.reserved import CLEANER, Actor, Group, Unused, judged, unused
-from orchestrator.training import warm_run
-from orchestrator.training.warm_run import ROOM_LOOK_S, Room
+from orchestrator.training import room as room_of_a_run
+from orchestrator.training.room import ROOM_LOOK_S, Room
 
 WORKER = {"CPU": 1.0}
 
@@ -76,7 +76,7 @@ def test_what_was_unused_at_two_looks_is_given_back(monkeypatch):
         Unused(frozenset({"a", "b"})),
         Unused(frozenset({"b", "c"})),
     ]  # workers have come into a
-    given = looked(monkeypatch, warm_run, seen)
+    given = looked(monkeypatch, room_of_a_run, seen)
     room = Room(WORKER, lambda: now[0])
     room.look()
     assert given == [], "a start takes a while"
