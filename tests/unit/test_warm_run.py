@@ -4,7 +4,6 @@ import time
 from types import SimpleNamespace
 
 import pytest
-import SimpleNamespace
 from ray.exceptions import RayActorError
 
 from orchestrator.config.errors import SlotError
