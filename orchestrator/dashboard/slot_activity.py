@@ -86,15 +86,15 @@ class SlotActivity:
 
     def _begin(self, record: Mapping[str, Any]) -> None:
         name, lineage = _name(record), str(record["lineage"])
-        for other, slot in list(self.slots.items()):
-            if slot.lineage == lineage and slot.since_s is None:
-                del self.slots[other]  # it found no room, or died before it had trained
+        for other in [known for known, slot in self.slots.items() if slot.lineage == lineage]:
+            if other != name:
+                self._take_back(other)  # it found no room, or died with this training
         before = self.slots.get(name) or SlotState(lineage, 0, 0.0, None, 0.0)
         begun = replace(before, lineage=lineage, epoch=int(record["epoch"]), begins=True)
         self._put(name, replace(begun, until_s=time_of(record)))
 
     def _take_back(self, name: str) -> None:
-        """A slot that found no room; one that has trained before is idle."""
+        """A slot trains no more what it had; one that never trained is no slot."""
         slot = self.slots.get(name)
         if slot is not None and slot.since_s is None:
             del self.slots[name]

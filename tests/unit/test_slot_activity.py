@@ -49,7 +49,8 @@ def test_a_slot_that_never_trained_gives_way_to_the_one_that_begins_in_its_place
     seen.add(at(epoch("b", 1, 0.1), 9, "slot-1"))
     seen.add(at(begin("a"), 10, "slot-2"))
     seen.add(at(begin("b", at=1), 11, "slot-3"))
-    assert sorted(seen.slots) == ["slot-1", "slot-2", "slot-3"], "what has trained is kept"
+    trains = {name: slot.lineage for name, slot in seen.slots.items()}
+    assert trains == {"slot-1": "", "slot-2": "a", "slot-3": "b"}, "what has trained is kept"
 
 
 def test_an_epoch_at_work_counts_for_as_long_as_the_one_before_it_took():

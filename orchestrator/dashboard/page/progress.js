@@ -62,11 +62,11 @@ function showSlots(open) {
     name.scope = "row";
     var end = open && !placed ? nowS() : slot.until;
     // As SlotState.busy_share: an epoch at work counts, for as long as the one before it took.
-    var running = slot.ended ? 0 : Math.min(Math.max(0, end - slot.until), slot.last_s);
+    var running = slot.ended || slot.trial === null ? 0 : Math.min(Math.max(0, end - slot.until), slot.last_s);
     var known = slot.since !== null && end > slot.since;
     var share = known ? Math.min(1, (slot.busy_s + running) / (end - slot.since)) : 0;
     line.append(name, element("td", slot.trial === null ? "–" : String(slot.trial)),
-      element("td", slot.epoch + (slot.epochs ? "/" + slot.epochs : "") + (slot.ended ? ", ended" : "")),
+      element("td", slot.trial === null ? "–" : slot.epoch + "/" + slot.epochs + (slot.ended ? ", ended" : "")),
       element("td", known ? Math.round(100 * share) + " %" : "–"),
       element("td", placed ? "–" : duration(nowS() - slot.until) + " ago"));
     return line;
