@@ -28,6 +28,9 @@ from orchestrator.training.early_stop import last_epoch
 KEY_DIGITS = 12
 
 
+_Place = tuple[bool, int, int, str]
+
+
 @dataclass(frozen=True)
 class Trial:
     """One configuration of a study, trained with one seed."""
@@ -145,7 +148,7 @@ class StudyState:
     _recorded: dict[str, int] = field(default_factory=dict)
     _maybe_answered: set[str] = field(default_factory=set)
     _changed: dict[str, None] = field(default_factory=dict)  # since they were queued
-    _queue: list[tuple[int, int, str]] = field(default_factory=list)  # a heap, longest first
+    _queue: list[_Place] = field(default_factory=list)  # a heap
 
     def add_trial(self, trial: Trial) -> None:
         """Open a trial."""
@@ -233,8 +236,10 @@ class StudyState:
         return epoch
 
     def next_leg(self) -> Leg | None:
-        """Take the next stretch to train: longest first, so that no slot ends long after the rest.
+        """Take the next stretch to train: the longest, so that no slot ends long after the rest.
 
+        What is begun comes before: a driver that was killed goes on where it was, and judges of early
+        stopping, which compare a training with those before it, see them in the same order.
         Lineages that a slot is training are passed over: an extension waits for its prefix.
         """
         for lineage in self._changed:
@@ -243,7 +248,7 @@ class StudyState:
         self._changed.clear()
         while self._queue:
             place = heapq.heappop(self._queue)
-            lineage = place[2]
+            lineage = place[-1]
             if place == self._place(lineage):  # else it has changed since, or runs
                 self._running[lineage] = self._leg(lineage)
                 return self._running[lineage]
@@ -274,13 +279,14 @@ class StudyState:
         self._maybe_answered.add(lineage)
         self._changed[lineage] = None
 
-    def _place(self, lineage: str) -> tuple[int, int, str] | None:
-        """Where a lineage stands in the queue: longest first, then the lowest trial's."""
+    def _place(self, lineage: str) -> _Place | None:
+        """Where a lineage stands in the queue: begun, then longest, then the lowest trial's."""
         trials = self._open_of.get(lineage)
         if not trials or lineage in self._running:
             return None
         last = max(self.last_epoch(lineage, trial.experiment) for trial in trials.values())
-        return self.recorded_epoch(lineage) - last, min(trials), lineage
+        known = self.recorded_epoch(lineage)
+        return known == 0, known - last, min(trials), lineage
 
     def _leg(self, lineage: str) -> Leg:
         trials = self.open_of(lineage)

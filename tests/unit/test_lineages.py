@@ -150,11 +150,11 @@ def test_a_lineage_is_given_to_one_slot_until_it_is_released():
     assert state.next_leg().last_epoch == 9
 
 
-def test_the_longest_stretch_goes_first():
+def test_what_is_begun_goes_first_and_then_the_longest_stretch():
     state = state_of(trial(0, "a", 3), trial(1, "b", 9), trial(2, "c", 9))
     for epoch in range(1, 8):
         state.add_epoch("b", epoch, {})
-    assert [state.next_leg().lineage for _ in range(3)] == ["c", "a", "b"]
+    assert [state.next_leg().lineage for _ in range(3)] == ["b", "c", "a"]
 
 
 def test_an_epoch_beyond_a_gap_does_not_count_as_recorded():

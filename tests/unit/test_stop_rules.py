@@ -149,7 +149,7 @@ def test_one_slot_killed_at_any_record_stops_what_the_undisturbed_study_stops(tm
     of = space({**GRID, "stop": ASHA})
     calm = Driver(of, tmp_path / "calm", World(), num_slots=1)
     calm.run()
-    for dies_after in range(2, len(calm.records), 3):
+    for dies_after in range(1, len(calm.records)):
         folder, world = tmp_path / str(dies_after), World()
         with pytest.raises(Killed):
             Driver(of, folder, world, num_slots=1, dies_after=dies_after).run()
