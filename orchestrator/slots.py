@@ -24,7 +24,7 @@ RAY_FILES = ".ray"
 SILENT_SHARE = 0.8
 """Of `resources.stall_s`: a slot in which nothing moves is replaced before all are given up for it."""
 LEAST_SILENCE_S = 3 * BEAT_S
-"""Workers say that they move every `BEAT_S` only."""
+"""Workers say that they move every `BEAT_S` only; of a smaller `stall_s` all are given up first."""
 
 
 def ready_slots(

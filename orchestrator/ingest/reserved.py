@@ -12,14 +12,16 @@ and from then on this process's words would go there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.placement_group import PlacementGroup, remove_placement_group
 
-CLEANER = "PlacementGroupCleaner"
+NOBODY = (b"", ray.ActorID.nil().binary())
+"""In the place of an actor's id."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Group:
 
     Attributes:
         group, job: ids of it and of the job that made it.
+        maker: id of the actor that made it; "" = the job's driver.
         is_anonymous: whether it has no name and ends with its job, as those of Ray Train.
         is_there: whether it has its room.
         bundles: what it reserves.
@@ -35,6 +38,7 @@ class Group:
 
     group: str
     job: str
+    maker: str
     is_anonymous: bool
     is_there: bool
     bundles: tuple[Mapping[str, float], ...]
@@ -42,30 +46,17 @@ class Group:
 
 @dataclass(frozen=True)
 class Actor:
-    """An actor that is not dead."""
+    """An actor that is not dead, and the placement group that it lies in, if any."""
 
     actor: str
-    job: str
-    kind: str
     group: str
     is_detached: bool
 
 
-@dataclass(frozen=True)
-class Unused:
-    """Ids of what nobody uses at this moment.
+def unused(worker: Mapping[str, float]) -> frozenset[str]:
+    """Ids of placement groups that nobody uses at this moment.
 
-    Attributes:
-        groups: placement groups: of this job (workers may be about to come), or of jobs that are over.
-        cleaners: actors of jobs that are over and have no group left: they were told of nothing.
-    """
-
-    groups: frozenset[str] = frozenset()
-    cleaners: frozenset[str] = frozenset()
-
-
-def unused(worker: Mapping[str, float]) -> Unused:
-    """Look; nothing is found where Ray keeps its state elsewhere (another version), or does not answer.
+    None where Ray keeps its state elsewhere (another version), or does not answer.
 
     Args:
         worker: what each worker of this job's own runs needs; {} leaves these out.
@@ -74,13 +65,16 @@ def unused(worker: Mapping[str, float]) -> Unused:
         over = {str(job["JobID"]) for job in ray._private.state.jobs() if job["IsDead"]}
         return judged(_groups(), _actors(), over, ray.get_runtime_context().get_job_id(), worker)
     except Exception:  # noqa: BLE001 - Ray's own trouble: then nothing is given back
-        return Unused()
+        return frozenset()
 
 
 def judged(
     groups: list[Group], actors: list[Actor], over: set[str], own: str, worker: Mapping[str, float]
-) -> Unused:
-    """What is unused of these. PURE.
+) -> frozenset[str]:
+    """Which of these are of actors that are dead, and have nobody in them. PURE.
+
+    Of jobs that are over all, as Ray's own rule is (neither job nor maker lives); of this job those that
+    have their room and are of the shape of its workers.
 
     Args:
         groups: of the cluster.
@@ -91,35 +85,21 @@ def judged(
     """
     # A detached actor may have come to lie in a group by chance, as Ray Data's own do.
     used = {actor.group for actor in actors if not actor.is_detached}
-    left = [group for group in groups if group.is_anonymous and group.group not in used]
-    # Only jobs that ran Ray Train, and of which nothing else is alive: a detached actor may train on.
-    of_train = {actor.job for actor in actors if actor.kind == CLEANER} & over
-    of_train -= {actor.job for actor in actors if actor.kind != CLEANER}
-    mine = [
-        group
-        for group in left
-        if group.job == own and group.is_there and worker and _is_for(group, worker)
-    ]
-    dead = [group for group in left if group.job in of_train]
-    cleared = of_train - {group.job for group in groups}
-    cleaners = (actor for actor in actors if actor.kind == CLEANER and actor.job in cleared)
-    return Unused(
-        groups=frozenset(group.group for group in (*mine, *dead)),
-        cleaners=frozenset(actor.actor for actor in cleaners),
+    alive = {actor.actor for actor in actors}
+    return frozenset(
+        group.group
+        for group in groups
+        if group.is_anonymous and group.maker and group.maker not in alive
+        if group.group not in used
+        if group.job in over or (group.job == own and group.is_there and _is_for(group, worker))
     )
 
 
-def give_back(found: Unused, before: Unused) -> None:
-    """Free what two looks have found; others may do so at the same time."""
-    from ray.util.placement_group import PlacementGroup, remove_placement_group
-
-    for group in found.groups & before.groups:
+def give_back(groups: Iterable[str]) -> None:
+    """Free them; others may do so at the same time."""
+    for group in groups:
         with suppress(Exception):
             remove_placement_group(PlacementGroup(ray.PlacementGroupID(bytes.fromhex(group))))
-    for actor in found.cleaners & before.cleaners:
-        with suppress(Exception):
-            this_process = ray._private.worker.global_worker.core_worker
-            this_process.kill_actor(ray.ActorID.from_hex(actor), True)
 
 
 def _is_for(group: Group, worker: Mapping[str, float]) -> bool:
@@ -133,6 +113,7 @@ def _groups() -> list[Group]:
         Group(
             group=group.placement_group_id.hex(),
             job=group.creator_job_id.hex(),
+            maker="" if group.creator_actor_id in NOBODY else group.creator_actor_id.hex(),
             is_anonymous=not (group.name or group.is_detached),
             is_there=group.state == kind.CREATED,
             bundles=tuple(dict(bundle.unit_resources) for bundle in group.bundles),
@@ -148,8 +129,6 @@ def _actors() -> list[Actor]:
     return [
         Actor(
             actor=actor.actor_id.hex(),
-            job=actor.job_id.hex(),
-            kind=actor.class_name,
             group=actor.placement_group_id.hex(),
             is_detached=actor.is_detached,
         )

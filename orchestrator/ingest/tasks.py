@@ -44,9 +44,9 @@ def refuse_without_cpu() -> None:
 
 def _give_back_of_dead_jobs() -> None:
     before = unused({})
-    if before.groups or before.cleaners:
+    if before:
         time.sleep(SETTLES_WITHIN_S)
-        give_back(unused({}), before)
+        give_back(unused({}) & before)
 
 
 def start_workers(needed: Callable[..., Any]) -> None:

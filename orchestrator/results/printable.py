@@ -7,10 +7,11 @@ as they are, they could move a terminal's cursor, break a table, or inject marku
 import math
 import re
 import unicodedata
-from pathlib import Path
 from typing import Final
 
 from rich.cells import cell_len, set_cell_size
+
+from orchestrator.config.address import expanded
 
 # Whole escape sequences go, not only their ESC: "\x1b[31mred" reads "red", not "[31mred".
 _ESCAPES: Final = re.compile(
@@ -18,7 +19,9 @@ _ESCAPES: Final = re.compile(
 )
 # Controls, formats (right-to-left overrides, zero-width characters), lone surrogates, private use.
 _UNSHOWN: Final = frozenset({"Cc", "Cf", "Cs", "Co"})
-_HOME: Final = re.compile(r"(?:/home|/Users)/[^/\s'\":,]+|/root(?=/)")
+# Where a path may begin: not in the middle of another, but right after -I of a compiler, or a written "\\n".
+_START: Final = r"(?:(?<![\w.~-])|(?<=-[IL])|(?<=\\n))"
+_HOME: Final = re.compile(rf"{_START}(?:(?:/home|/Users)/[^/\s'\":,]+|/root(?=/))")
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~$#])")
 _FORMULA_STARTS: Final = ("=", "+", "-", "@")
 
@@ -34,9 +37,9 @@ def one_line(text: str, limit: int = 0) -> str:
 
 def without_home(text: str) -> str:
     """Text in which nobody's home folder is named."""
-    home = str(Path.home())  # it may lie anywhere
+    home = expanded("~")  # it may lie anywhere
     if len(home) > 1:
-        text = text.replace(f"{home}/", "~/")
+        text = re.sub(rf"{_START}{re.escape(home)}(?=/)", "~", text)
     return _HOME.sub("~", text)
 
 

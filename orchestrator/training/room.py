@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
-from orchestrator.ingest.reserved import Unused, give_back, unused
+from orchestrator.ingest.reserved import give_back, unused
 
 FITS_WITHIN_S = 2.0
 """How long Ray may take to find room for workers."""
@@ -29,14 +29,14 @@ class Room:
         """Begin to wait for room for so large workers."""
         self._worker, self._clock = worker, clock
         self._look_s = clock() + 2 * ROOM_LOOK_S
-        self._before = Unused()
+        self._before: frozenset[str] = frozenset()
 
     def look(self) -> None:
         """Look now and then; what was unused at two looks is reserved for nobody."""
         if self._clock() < self._look_s:
             return
         found = unused(self._worker)
-        give_back(found, self._before)
+        give_back(found & self._before)
         self._before = found
         self._look_s = self._clock() + ROOM_LOOK_S
 

@@ -118,6 +118,7 @@ class WarmRun:
         self._failure: Exception | None = None
         self._batch = ""
         self._asked_s = time.monotonic()
+        self._room = Room(_resources(plan))
         trainer = _trainer(name, plan, workers, datasets, self._mailbox)
         self._thread = threading.Thread(target=self._fit, args=(trainer,), daemon=True, name=name)
         self._thread.start()
@@ -131,7 +132,7 @@ class WarmRun:
             SlotError: they died.
         """
         deadline_s = time.monotonic() + self._plan.start_timeout_s
-        return self._next_answer(deadline_s, room=Room(_resources(self._plan)))
+        return self._next_answer(deadline_s, room=self._room)
 
     def could_grow(self) -> bool:
         """Whether the run has fewer workers than planned, and one more would fit now."""
@@ -139,7 +140,10 @@ class WarmRun:
         if self.workers >= self._plan.workers or now - self._asked_s < GROW_EVERY_S:
             return False
         self._asked_s = now
-        return fits_now([_resources(self._plan)])
+        if fits_now([_resources(self._plan)]):
+            return True
+        self._room.look()  # what took it may be reserved for nobody
+        return False
 
     def ask(self, command: Command) -> Answer:
         """Send a command to all workers and wait for the leader's answer.

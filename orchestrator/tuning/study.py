@@ -199,10 +199,12 @@ class Study:
             said["weights"] = weights
         return said
 
-    def end_leg(self, lineage: str, failure: Failure | None = None) -> None:
-        """The slot is free again; after a failure, trials that still wanted more end failed."""
+    def end_leg(
+        self, lineage: str, failure: Failure | None = None, *, is_gone: bool = False
+    ) -> None:
+        """The slot is free again, or gone; after a failure, trials that still wanted more end failed."""
         self._state.release(lineage)
-        if failure is None:
+        if failure is None or is_gone:
             self._take_back(lineage)
         self._begun.pop(lineage, None)
         if failure is not None:

@@ -52,7 +52,7 @@ def run_study(
         plan: what each slot is.
         datasets: by split, in Ray's object store.
         growth: how many trainings at once, as nodes come and go.
-        restarts: times that a slot which died is replaced for a leg.
+        restarts: times that a slot which died is replaced before the next epoch.
         asked_to_stop: asked after each epoch and before each leg.
 
     Raises:
@@ -160,6 +160,10 @@ class Dispatcher(Searcher):
         if trial_id in self._lineages:
             self._known[trial_id] = self._study.recorded_epoch(self._lineages[trial_id])
 
+    def died(self, trial_id: str) -> None:
+        """A slot has died, and another is to take up its leg: what it got on with is not the other's."""
+        self._known[trial_id] = UNLIMITED
+
     def on_trial_complete(
         self,
         trial_id: str,
@@ -200,7 +204,7 @@ class Dispatcher(Searcher):
             last = next(reversed(why.strip().splitlines()), "")
             reason = f"{LOST}. Ray says: {' '.join(last.split())[:200]}" if last else LOST
             detail = why or "The slot's own process died; Ray's logs of that moment say why."
-            self._study.end_leg(lineage, Failure(reason, detail, retry=True))
+            self._study.end_leg(lineage, Failure(reason, detail, retry=True), is_gone=True)
 
     def _no_room(self, lineage: str, reason: str) -> None:
         """Another slot trains the leg; where no other is at work, none can start.
@@ -248,6 +252,16 @@ class SlotEvents(ray.tune.Callback):
         if slot:
             name = f"slot-{trial.config['number']}"
             self._study.record_begin(trial.config["lineage"], slot, name)
+
+    def on_trial_recover(
+        self,
+        iteration: int,  # noqa: ARG002 - Tune's signature
+        trials: list[Trial],  # noqa: ARG002
+        trial: Trial,
+        **_: object,
+    ) -> None:
+        """Tune makes a new slot in the place of one that died."""
+        self._dispatcher.died(trial.trial_id)
 
     def on_trial_error(
         self,

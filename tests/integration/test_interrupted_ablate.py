@@ -1,4 +1,4 @@
-"""Ctrl-C in `ablate`: once, and what is begun ends; twice, and it ends at once. Both go on where they were."""
+"""Ctrl-C in `ablate`: once, and what is begun ends; twice, and it ends at once. What had ended is kept."""
 
 import os
 import shlex
@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -69,4 +68,5 @@ def test_the_first_ctrl_c_lets_epochs_end_and_the_second_does_not_wait_for_them(
     said, errors = again.communicate(timeout=300)
     assert again.returncode == 130, errors
     known = epochs(tmp_path)
-    assert Counter(known) == dict.fromkeys(range(1, len(known) + 1), 1), "nothing is trained twice"
+    assert known == list(range(1, len(known) + 1))
+    assert len(known) > trained

@@ -335,6 +335,18 @@ def test_kills_and_lost_slots_again_and_again_leave_every_trial_ended_once(
     assert len(records(tmp_path, "end")) >= space(content).num_trials()
 
 
+def test_a_slot_that_died_for_good_before_its_first_epoch_is_no_slot_and_its_trial_failed(tmp_path):
+    with begun(tmp_path, 2) as study:
+        alive, gone = study.next_leg(), study.next_leg()
+        study.record_begin(alive.lineage, "a", "slot-0")
+        study.record_begin(gone.lineage, "b", "slot-1")
+        study.end_leg(alive.lineage, Failure("loss is nan", "", retry=False))
+        study.end_leg(gone.lineage, LOST, is_gone=True)
+    taken_back = [record["lineage"] for record in records(tmp_path, "unbegun")]
+    assert taken_back == [gone.lineage]
+    assert {end["state"] for end in records(tmp_path, "end")} == {"failed"}
+
+
 def test_a_slot_that_trained_nothing_gives_back_its_training_and_its_name(tmp_path):
     with begun(tmp_path, 2) as study:
         first, second = study.next_leg(), study.next_leg()

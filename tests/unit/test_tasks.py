@@ -5,7 +5,6 @@ import pytest
 from orchestrator.config.commands import PrepareConfig
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.ingest import tasks
-from orchestrator.ingest.reserved import Unused
 from orchestrator.prepare import prepare
 
 BUSY = r"^cluster: must have a free CPU to read the data with; got 0\. Wait for other jobs"
@@ -22,7 +21,7 @@ class FakeRay:
     def install(self, monkeypatch):
         for name in ("cluster_resources", "available_resources", "wait", "get"):
             monkeypatch.setattr(f"ray.{name}", getattr(self, name))
-        monkeypatch.setattr(tasks, "unused", lambda _: Unused())
+        monkeypatch.setattr(tasks, "unused", lambda _: frozenset())
         return self
 
     def cluster_resources(self):

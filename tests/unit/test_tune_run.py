@@ -81,7 +81,7 @@ class Queue:
     def recorded_epoch(self, lineage: str) -> int:
         return self.recorded.get(lineage, 0)
 
-    def end_leg(self, lineage: str, failure=None) -> None:
+    def end_leg(self, lineage: str, failure=None, *, is_gone=False) -> None:
         self.failed += [lineage] if failure else []
         self.reasons = [*getattr(self, "reasons", ()), failure] if failure else []
 
@@ -94,8 +94,8 @@ class Again(Queue):
 
     untrained = True
 
-    def end_leg(self, lineage: str, failure=None) -> None:
-        super().end_leg(lineage, failure)
+    def end_leg(self, lineage: str, failure=None, *, is_gone=False) -> None:
+        super().end_leg(lineage, failure, is_gone=is_gone)
         self.waiting += [lineage] if self.untrained else []
 
 

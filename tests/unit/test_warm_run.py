@@ -36,7 +36,7 @@ def test_a_mailbox_that_is_lost_while_workers_start_is_replaced_too(monkeypatch)
 
     plan = SimpleNamespace(start_timeout_s=60, cpus_per_worker=1, gpus_per_worker=0)
     run = WarmRun.__new__(WarmRun)
-    run._num_answers, run._plan = 0, plan
+    run._num_answers, run._plan, run._room = 0, plan, None
     run._mailbox = SimpleNamespace(answer=SimpleNamespace(remote=lambda number: number))
     monkeypatch.setattr(warm_run.ray, "wait", lambda pending, timeout: (pending, []))
     monkeypatch.setattr(warm_run.ray, "get", gone)
@@ -73,6 +73,14 @@ def reduced(monkeypatch) -> WarmRun:
 def test_a_run_that_lost_workers_asks_for_room_once_in_a_while(reduced):
     assert reduced.could_grow()
     assert not reduced.could_grow(), "it has just asked"
+
+
+def test_where_there_is_no_room_it_is_looked_at_who_holds_it(reduced, monkeypatch):
+    looks = []
+    reduced._room = SimpleNamespace(look=lambda: looks.append("again"))
+    monkeypatch.setattr(warm_run, "fits_now", lambda _: False)
+    assert not reduced.could_grow()
+    assert looks == ["again"]
 
 
 def test_a_whole_run_never_asks(reduced):
