@@ -18,7 +18,7 @@ ablate: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m pytest -q -m "not slow" tests/unit tests/conformance tests/parity tests/integration
 
-# Killed processes and lost nodes, minutes each.
+# Killed processes, hung workers and lost nodes, minutes each.
 test-slow: $(INSTALLED)
 	@$(BIN)/python -m pytest -q -m slow tests/integration
 
