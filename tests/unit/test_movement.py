@@ -3,8 +3,10 @@
 import signal
 import subprocess
 import sys
+import time
+from pathlib import Path
 
-from orchestrator.training.movement import LOOK_EVERY_S, Movement, end_process
+from orchestrator.training.movement import LOOK_EVERY_S, WORKER_TITLE, Movement, end_process
 from orchestrator.training.pulse import Beat
 
 
@@ -47,7 +49,10 @@ def test_workers_stand_still_where_no_count_grows_and_ray_says_so():
 def test_only_a_worker_is_ended_and_not_who_has_its_number_by_now():
     sleeps = [sys.executable, "-c", "import time; time.sleep(600)"]
     other, worker = subprocess.Popen(sleeps), subprocess.Popen([*sleeps, "ray::RayTrainWorker"])
+    title = Path(f"/proc/{worker.pid}/cmdline")
     try:
+        while title.exists() and WORKER_TITLE not in title.read_bytes():
+            time.sleep(0.01)  # it is being started
         end_process._function(other.pid)
         end_process._function(worker.pid)
         assert worker.wait(60) == -signal.SIGKILL
