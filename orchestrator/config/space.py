@@ -267,6 +267,10 @@ class Space(Section):
         """Numbers of epochs of the points that may share a training with each other, ascending.
 
         One that leaves open an axis with a value between any two is like no other.
+
+        Args:
+            default: epochs of a trial that says none.
+            whole: paths that take whole numbers.
         """
         drawn = self._stepless(whole)
         alike = [point for point in self.points if drawn <= point.keys()]

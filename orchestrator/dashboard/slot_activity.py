@@ -21,7 +21,8 @@ class SlotState:
     """One slot.
 
     Attributes:
-        lineage, epoch: what it trains, or trained last, and the epochs that this has; "" once another has taken it over.
+        lineage, epoch: what it trains, or trained last, and the epochs that this has; "" once another
+            slot has taken it over.
         seconds: of its epochs, all together.
         since_s: when its first epoch began, seconds since 1970; None before one has ended.
         until_s: when it last ended an epoch or began a training.

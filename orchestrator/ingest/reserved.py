@@ -56,7 +56,7 @@ class Actor:
 def unused(worker: Mapping[str, float]) -> frozenset[str]:
     """Ids of placement groups that nobody uses at this moment.
 
-    None where Ray keeps its state elsewhere (another version), or does not answer.
+    Empty where Ray keeps its state elsewhere (another version), or does not answer.
 
     Args:
         worker: what each worker of this job's own runs needs; {} leaves these out.

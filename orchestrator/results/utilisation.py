@@ -3,8 +3,9 @@
 A slot's steady state lasts from the beginning of its first epoch to the end of its last: starting
 processes and reading data come before it, and a slot for which no trial is left has ended. What is
 not training in between are the gaps: a new model is built, the end of a training is written down,
-the driver is busy, a dead slot is replaced; so is what an epoch waits for its checkpoint. An epoch that was found in a checkpoint takes no time: an
-earlier command trained it, or a slot that died before it could say so.
+the driver is busy, a dead slot is replaced; so is what an epoch waits for its checkpoint. An epoch
+that was found in a checkpoint takes no time: an earlier command trained it, or a slot that died
+before it could say so.
 """
 
 from __future__ import annotations

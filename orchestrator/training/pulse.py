@@ -2,8 +2,9 @@
 
 A busy slot answers no call, so it and its workers leave their words in Ray's own key-value
 store, where the driver finds them: in which state a slot is, since when, and how many batches its
-workers have been through (and other steps, `config.alive`). SLOT and WORKER write, DRIVER reads. A word that the store does not take
-is no reason to end a training: it is left out, and a count is passed on later.
+workers have been through (and other steps, `config.alive`). SLOT and WORKER write, DRIVER and SLOT
+read. A word that the store does not take is no reason to end a training: it is left out, and a
+count is passed on later.
 """
 
 from __future__ import annotations
@@ -63,12 +64,6 @@ def signs_of_life() -> dict[str, str]:
     return _all("")
 
 
-def beats(run: str) -> dict[str, Beat]:
-    """How far each worker of a run is, by rank; of those that have said so."""
-    found = _all(f"worker/{run}/")
-    return {key.rpartition("/")[2]: Beat(**json.loads(text)) for key, text in found.items()}
-
-
 @dataclass(frozen=True)
 class Beat:
     """How far a worker is.
@@ -81,6 +76,12 @@ class Beat:
     count: int
     node: str
     pid: int
+
+
+def beats(run: str) -> dict[str, Beat]:
+    """How far each worker of a run is, by rank; of those that have said so."""
+    found = _all(f"worker/{run}/")
+    return {key.rpartition("/")[2]: Beat(**json.loads(text)) for key, text in found.items()}
 
 
 class Pulse:

@@ -2,8 +2,8 @@
 
 DRIVER. `Dispatcher` (a Tune `Searcher`) hands out legs, `Recorder` (a Tune `Stopper`) passes on
 epochs and hears whether another is wanted, `SlotEvents` (a Tune `Callback`) says which slot begins a
-leg and why one died. All three only translate. A Tune trial is a leg of a lineage, not a trial of the study. Tune's
-own state is never read back: the ledger has it all.
+leg and why one died. All three only translate. A Tune trial is a leg of a lineage, not a trial of
+the study. Tune's own state is never read back: the ledger has it all.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import ray.tune
 from ray.data import Dataset
@@ -65,7 +66,29 @@ def run_study(
 
     dispatcher = Dispatcher(study, growth.num_slots, growth.could_not_start, to_stop, restarts)
     slot = ray.tune.with_parameters(Slot, plan=plan, datasets=dict(datasets), restarts=restarts)
-    tuner = ray.tune.Tuner(
+    try:
+        _run_to_its_end(
+            _tuner(slot, study, dispatcher, Recorder(study, to_stop), plan.storage, restarts),
+            growth,
+            plan.storage,
+        )
+    except Exception as error:
+        if study.broken is None:
+            raise
+        raise study.broken from error  # a full disk fails Tune as well, in other words
+    if study.broken is not None:
+        raise study.broken
+
+
+def _tuner(
+    slot: Any,
+    study: Study,
+    dispatcher: Dispatcher,
+    recorder: Recorder,
+    storage: Path,
+    restarts: int,
+) -> ray.tune.Tuner:
+    return ray.tune.Tuner(
         # Slots only wait for their workers: they take no CPU from them, and stay with the driver on
         # the head node.
         ray.tune.with_resources(slot, {"CPU": 0, HEAD_NODE: 0.001}),
@@ -74,21 +97,13 @@ def run_study(
         ),
         run_config=ray.tune.RunConfig(
             name=f"tune-{study.home.local.name}",
-            storage_path=str(plan.storage),
+            storage_path=str(storage),
             verbose=0,
-            stop=Recorder(study, to_stop),
+            stop=recorder,
             callbacks=[SlotEvents(study, dispatcher)],
             failure_config=ray.tune.FailureConfig(max_failures=restarts),
         ),
     )
-    try:
-        _run_to_its_end(tuner, growth, plan.storage)
-    except Exception as error:
-        if study.broken is None:
-            raise
-        raise study.broken from error  # a full disk fails Tune as well, in other words
-    if study.broken is not None:
-        raise study.broken
 
 
 def _run_to_its_end(tuner: ray.tune.Tuner, growth: Growth, scratch: Path) -> None:
@@ -233,19 +248,16 @@ class Dispatcher(Searcher):
 
 
 class SlotEvents(ray.tune.Callback):
-    """Passes on which slot begins a leg, and what Tune knows of one that died for good."""
+    """Passes on which slot begins a leg, and what Tune knows of one that died.
+
+    Tune names what it tells, so that the rest can be left out.
+    """
 
     def __init__(self, study: Study, dispatcher: Dispatcher) -> None:
         self._study = study
         self._dispatcher = dispatcher
 
-    def on_trial_start(
-        self,
-        iteration: int,  # noqa: ARG002 - Tune's signature
-        trials: list[Trial],  # noqa: ARG002
-        trial: Trial,
-        **_: object,
-    ) -> None:
+    def on_trial_start(self, *, trial: Trial, **_: object) -> None:
         """A slot takes a leg, or takes the place of one that died with it."""
         self._dispatcher.begun(trial.trial_id)
         slot = _actor_id(trial)
@@ -253,23 +265,11 @@ class SlotEvents(ray.tune.Callback):
             name = f"slot-{trial.config['number']}"
             self._study.record_begin(trial.config["lineage"], slot, name)
 
-    def on_trial_recover(
-        self,
-        iteration: int,  # noqa: ARG002 - Tune's signature
-        trials: list[Trial],  # noqa: ARG002
-        trial: Trial,
-        **_: object,
-    ) -> None:
+    def on_trial_recover(self, *, trial: Trial, **_: object) -> None:
         """Tune makes a new slot in the place of one that died."""
         self._dispatcher.died(trial.trial_id)
 
-    def on_trial_error(
-        self,
-        iteration: int,  # noqa: ARG002 - Tune's signature
-        trials: list[Trial],  # noqa: ARG002
-        trial: Trial,
-        **_: object,
-    ) -> None:
+    def on_trial_error(self, *, trial: Trial, **_: object) -> None:
         """Tune has told the searcher before that the leg is lost."""
         try:
             why = Path(trial.error_file).read_text() if trial.error_file else ""

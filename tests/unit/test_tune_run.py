@@ -184,14 +184,14 @@ def test_the_slot_that_begins_a_leg_is_known_by_its_actor():
     config = {"lineage": "a", "number": 3}
     actor = SimpleNamespace(_actor_id=bytes([1, 171]))
     events.on_trial_start(
-        1,
-        [],
-        SimpleNamespace(
+        iteration=1,
+        trials=[],
+        trial=SimpleNamespace(
             trial_id="1", config=config, temporary_state=SimpleNamespace(ray_actor=actor)
         ),
     )
     # Kept elsewhere: nothing is said.
-    events.on_trial_start(1, [], SimpleNamespace(trial_id="2", config=config))
+    events.on_trial_start(trial=SimpleNamespace(trial_id="2", config=config))
     assert begun == [("a", "01ab", "slot-3")]
     assert lives == ["1", "2"]
 
@@ -205,17 +205,15 @@ def test_a_slot_that_died_for_good_fails_its_trial_with_what_ray_says_of_it(tmp_
     assert study.failed == [], "why is said right after"
     (tmp_path / "error.txt").write_text("Traceback\nRayActorError: its worker was killed\n")
     said = SlotEvents(study, dispatcher)
-    said.on_trial_error(
-        1, [], SimpleNamespace(trial_id="1", error_file=str(tmp_path / "error.txt"))
-    )
+    said.on_trial_error(trial=SimpleNamespace(trial_id="1", error_file=str(tmp_path / "error.txt")))
     (failure,) = study.reasons
     assert failure.reason.endswith("Ray says: RayActorError: its worker was killed")
     assert failure.detail.startswith("Traceback")
     assert failure.retry
     dispatcher.on_trial_complete("2", error=True)
-    said.on_trial_error(1, [], SimpleNamespace(trial_id="2", error_file=str(tmp_path / "none")))
+    said.on_trial_error(trial=SimpleNamespace(trial_id="2", error_file=str(tmp_path / "none")))
     dispatcher.on_trial_complete("3", error=True)
     dispatcher.suggest("4")  # and nobody has said why
-    said.on_trial_error(1, [], SimpleNamespace(trial_id="3", error_file=None))
+    said.on_trial_error(trial=SimpleNamespace(trial_id="3", error_file=None))
     assert study.failed == ["a", "b", "c"]
     assert all("Ray's logs" in failure.detail for failure in study.reasons[1:])

@@ -4,7 +4,7 @@ function showImportance() {
   var found = head.importance, section = byId("importance-section");
   section.hidden = !found || !head.fields.length;
   if (section.hidden) return;
-  var some = Object.keys(found.within).length ? "Of the fields that all trials have not known: " : "Not known: ";
+  var some = Object.keys(found.within).length ? "Of the fields that all trials have, not known: " : "Not known: ";
   byId("importance-words").textContent = found.why ? some + found.why + "." :
     "Share of the variance of macro-F1 that each field explains (functional ANOVA over " +
     found.trials + " finished trials).";
