@@ -73,7 +73,11 @@ class Nodes:
             "RAY_USAGE_STATS_ENABLED": "0",
         }
         if workers is not None:
-            self.environment |= {"RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1"}
+            self.environment |= {
+                "RAY_FAKE_CLUSTER": "1",
+                "AUTOSCALER_UPDATE_INTERVAL_S": "1",
+                "PYTHONPATH": str(Path(__file__).parent),  # where the provider is
+            }
             head_options = (*head_options, f"--autoscaling-config={self._autoscaling(workers)}")
         self._start(
             "head",
@@ -185,7 +189,8 @@ class Nodes:
             "idle_timeout_minutes": 60,
             "provider": {
                 "type": "external",
-                "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
+                "module": "own_folder_nodes.OwnFolderNodes",
+                "folder": str(self._folder),
                 "gcs_address": f"127.0.0.1:{self.port}",
                 "launch_multiple": True,
                 "disable_node_updaters": True,  # there is no machine to log in to
