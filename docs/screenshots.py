@@ -60,7 +60,7 @@ def main(images: Path) -> None:
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=TOKEN, PATH=path)
     folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
-    server = ServerProcess(folder / "runs", (TICKET,))
+    server = ServerProcess(str(folder / "runs"), (TICKET,))
     nodes = Nodes(folder, f"--proxy-server-url={server.url}")
     try:
         nodes.add("node", cpus=2)

@@ -132,7 +132,7 @@ def _show_page(job: StudyJob, tab: Tab, cluster: Cluster) -> None:
     """Says where the leaderboard is in the dashboard, and opens it for who sits before it."""
     url, study = cluster.dashboard_url, job.folder.name
     line = page_line(tab, url, study)
-    if not cluster.started and not job.config.dry_run and job.home.store is None:
+    if not cluster.started and not job.config.dry_run:
         line = cluster_line(url, study)
     if line:
         print(line)

@@ -91,7 +91,7 @@ def write_page(study_folder: Path) -> Path:
         OrchestratorError: its ledger cannot be read.
         OSError: the folder cannot be written.
     """
-    study = WatchedStudy(study_folder, GrowingLedger(study_folder / LEDGER))
+    study = WatchedStudy(study_folder.name, GrowingLedger(study_folder / LEDGER))
     study.look()
     study.work_out_importance()
     study.show_importance()

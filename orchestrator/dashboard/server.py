@@ -8,7 +8,7 @@ its parent does. If it ends earlier, the dashboard goes on without the tab. Impo
 
 On a head node that is to have the tab for every job, as a parent and its server:
 
-    python -m orchestrator.dashboard.server /shared/runs 8124 &
+    python -m orchestrator.dashboard.server /shared/runs 8124 &      (or s3://bucket/runs)
     ray start --head --proxy-server-url http://127.0.0.1:8124
 """
 
@@ -31,6 +31,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from orchestrator.config.address import absolute_address
 from orchestrator.dashboard import page
 from orchestrator.dashboard.access import COOKIE, COOKIE_MAX_AGE_S, Gate, process_gate
 from orchestrator.dashboard.server_process import LOOPBACK, ServerProcess, free_port
@@ -152,9 +153,9 @@ class Pages:
         return answer
 
 
-def serve(listening: socket.socket, folder: Path, index: str, gate: Gate) -> None:
+def serve(listening: socket.socket, place: str, index: str, gate: Gate) -> None:
     """Serve until the process ends."""
-    watcher = Watcher(folder)
+    watcher = Watcher(place)
     watcher.start()
     app = Pages(watcher, gate, index).application()
     web.run_app(app, sock=listening, print=None, access_log=None, handle_signals=False)
@@ -170,14 +171,17 @@ def main(argv: Sequence[str]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     listening = socket.socket(fileno=int(orders["socket"]))
     gate = process_gate(frozenset(orders["tickets"]))
-    serve(listening, Path(orders["folder"]), ray_index(), gate)
+    serve(listening, orders["place"], ray_index(), gate)
 
 
 def keep_up(argv: Sequence[str]) -> None:
     """Keep a server up on a head node until this process is ended, and its port in any case."""
     if len(argv) != 2 or not 0 < _number(argv[1]) < 2**16:
         sys.exit(f"{COMMAND}: must be given a folder and a port, 1 to 65535; got {' '.join(argv)}")
-    folder, port = Path(argv[0]), _number(argv[1])
+    try:
+        place, port = absolute_address(argv[0]), _number(argv[1])
+    except ValueError as error:
+        sys.exit(f"{COMMAND}: folder: {error}")
     try:
         kept = free_port(port)
     except OSError as error:
@@ -188,18 +192,18 @@ def keep_up(argv: Sequence[str]) -> None:
     with kept:  # nobody else gets the port while no server listens there
         pause_s = FIRST_PAUSE_S
         while True:
-            lived_s = _serve_while_it_lives(folder, port)
+            lived_s = _serve_while_it_lives(place, port)
             pause_s = FIRST_PAUSE_S if lived_s > LONGEST_PAUSE_S else pause_s
             sys.stderr.write(f"{COMMAND}: {GONE} {pause_s:g} s\n")
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def _serve_while_it_lives(folder: Path, port: int) -> float:
+def _serve_while_it_lives(place: str, port: int) -> float:
     """Return how many seconds a server and its replacement have lived, when both are gone."""
     started_s = time.monotonic()
     try:
-        server = ServerProcess(folder, port=port, errors=None)
+        server = ServerProcess(place, port=port, errors=None)
     except OSError as error:
         sys.stderr.write(f"{COMMAND}: {error.strerror}\n")
         return 0.0

@@ -29,6 +29,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
+from orchestrator.config.address import absolute_address
+
 LOOPBACK: Final = "127.0.0.1"
 ROOT: Final = Path(__file__).resolve().parents[2]
 REPLACEMENTS: Final = 1
@@ -49,7 +51,7 @@ class ServerProcess:
 
     def __init__(
         self,
-        folder: Path,
+        place: str,
         tickets: tuple[str, ...] = (),
         *,
         port: int = 0,
@@ -59,7 +61,7 @@ class ServerProcess:
         """Start the server.
 
         Args:
-            folder: which holds study folders; need not exist yet.
+            place: path or address of the folder that holds study folders; need not exist yet.
             tickets: secrets of links that may be used once each; a replacement honours none,
                 as it cannot know which were used.
             port: to listen on; 0 = one that is free.
@@ -69,7 +71,7 @@ class ServerProcess:
         Raises:
             OSError: there is no port, it is taken, or no process can be started.
         """
-        self._folder = folder.absolute()
+        self._place = absolute_address(place)
         self._environment = dict(environment)
         self._errors = errors
         self._kept = free_port(port)
@@ -141,7 +143,7 @@ class ServerProcess:
         with _bound(self._port) as listening:
             orders = {
                 "socket": listening.fileno(),
-                "folder": str(self._folder),
+                "place": self._place,
                 "tickets": tickets,
             }
             process = subprocess.Popen(

@@ -1,7 +1,8 @@
 """The studies of a folder, read as their ledgers grow. PURE: reads files and nothing else.
 
 A study is a folder with a ledger in it; links are not followed, so that no name leads elsewhere.
-What a ledger holds is read once: each look reads only what was added since the last one.
+What a ledger holds is read once: each look reads only what was added since the last one. Those of an
+object store are read by `stored_studies.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from orchestrator.config.errors import OrchestratorError
 from orchestrator.dashboard.snapshot import Snapshot, StudyFeed, shown
@@ -24,6 +25,26 @@ READ_BYTES: Final = 2**24
 MAX_LINE_BYTES: Final = 2**24
 
 
+class Records(Protocol):
+    """The records of a study, as they come."""
+
+    def new_records(self, *, is_open: bool = True) -> Iterator[dict[str, Any]]:
+        """Yield those that are new since the last look; `is_open`: more are expected."""
+        ...
+
+
+class Studies(Protocol):
+    """The studies of a folder."""
+
+    def names(self) -> list[str]:
+        """Of those there are, newest first."""
+        ...
+
+    def ledger(self, name: str) -> Records:
+        """The records of one that was named."""
+        ...
+
+
 class GrowingLedger:
     """Reads the lines that a ledger has gained since the last look."""
 
@@ -31,8 +52,11 @@ class GrowingLedger:
         self._path = path
         self._offset = 0
 
-    def new_records(self) -> Iterator[dict[str, Any]]:
+    def new_records(self, *, is_open: bool = True) -> Iterator[dict[str, Any]]:  # noqa: ARG002
         """Yield the complete records that are new; a torn last line waits for its end.
+
+        Args:
+            is_open: makes no difference: a look costs nothing here.
 
         Raises:
             OrchestratorError: a line is no record, or longer than any record is.
@@ -57,7 +81,7 @@ class GrowingLedger:
                 return
             self._offset += whole
             for line in chunk[:whole].splitlines():
-                yield _record(line)
+                yield record_of(line)
 
     def _read(self) -> bytes:
         if not self._path.is_file() or self._path.stat().st_size <= self._offset:
@@ -72,12 +96,13 @@ class WatchedStudy:
     """One study as it grows, with its newest snapshot.
 
     Attributes:
+        name: of its folder.
         problem: why its ledger cannot be read, "" if it can.
         importance: computed by whoever has the time (`work_out_importance`).
     """
 
-    folder: Path
-    ledger: GrowingLedger
+    name: str
+    ledger: Records
     feed: StudyFeed = field(default_factory=StudyFeed)
     snapshot: Snapshot | None = None
     view: StudyView | None = None
@@ -90,7 +115,7 @@ class WatchedStudy:
         if self.problem:
             return False
         try:
-            records = list(self.ledger.new_records())
+            records = list(self.ledger.new_records(is_open=self._num_open() > 0))
         except OSError:
             return False  # storage that is away for a moment; the next look reads the same lines
         except Exception as error:  # noqa: BLE001 - anything can stand in a ledger
@@ -122,10 +147,10 @@ class WatchedStudy:
         view = self.view
         best = view.leading.score if view and view.leading else None
         return {
-            "study": self.folder.name,
-            "name": shown(self.folder.name),
+            "study": self.name,
+            "name": shown(self.name),
             "trials": len(view.trials) if view else 0,
-            "open": view.count("queued") + view.count("running") if view else 0,
+            "open": self._num_open(),
             "best": best,
             "updated": view.updated if view else "",
             "problem": self.problem,
@@ -136,9 +161,27 @@ class WatchedStudy:
         if not self.problem:
             self._take_picture()
 
+    def _num_open(self) -> int:
+        return self.view.count("queued") + self.view.count("running") if self.view else 0
+
     def _take_picture(self) -> None:
         self.view = self.feed.view()
         self.snapshot = self.feed.snapshot(self.importance)
+
+
+@dataclass(frozen=True)
+class FolderOfStudies:
+    """The studies of a folder on a disk."""
+
+    folder: Path
+
+    def names(self) -> list[str]:
+        """Of those there are, newest first."""
+        return [found.name for found in study_folders(self.folder)]
+
+    def ledger(self, name: str) -> GrowingLedger:
+        """The records of one."""
+        return GrowingLedger(self.folder / name / LEDGER)
 
 
 def study_folders(folder: Path) -> list[Path]:
@@ -162,7 +205,13 @@ def _last_change(entry: Path) -> float | None:
         return None
 
 
-def _record(line: bytes) -> dict[str, Any]:
+def record_of(line: bytes) -> dict[str, Any]:
+    """The record that a line is.
+
+    Raises:
+        OrchestratorError: it is JSON, but no object.
+        ValueError: it is no JSON.
+    """
     record = json.loads(line)
     if not isinstance(record, dict):
         raise OrchestratorError(f"{LEDGER}: a line must be an object; got {str(record)[:80]!r}")

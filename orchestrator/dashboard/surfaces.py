@@ -89,7 +89,7 @@ def status_message(view: StudyView) -> str:
 
 def _keep_up(folder: Path, surfaces: list[Surface], ended: threading.Event) -> None:
     """Show what is new soon, and the rest now and then: a look that finds nothing costs a `stat`."""
-    study = WatchedStudy(folder, GrowingLedger(folder / LEDGER))
+    study = WatchedStudy(folder.name, GrowingLedger(folder / LEDGER))
     shown_s, failures = -math.inf, dict.fromkeys(surfaces, 0)
     while True:
         is_last = ended.is_set()  # asked before the look: the last record is looked at too

@@ -55,7 +55,7 @@ def serving(folder: Path, *, wanted: bool = True) -> Iterator[Tab]:
     try:
         # As `cluster.connect` will set it for the Ray that it starts.
         mode = os.environ.get("RAY_AUTH_MODE") or "token"
-        server = ServerProcess(folder, tickets, environment={"RAY_AUTH_MODE": mode})
+        server = ServerProcess(str(folder), tickets, environment={"RAY_AUTH_MODE": mode})
     except OSError:  # no loopback, no file descriptor left
         yield Tab(None)
         return

@@ -10,8 +10,7 @@ import threading
 from pathlib import Path
 from typing import Final
 
-from orchestrator.dashboard.study_files import GrowingLedger, WatchedStudy, study_folders
-from orchestrator.tuning.ledger import LEDGER
+from orchestrator.dashboard.study_files import FolderOfStudies, Studies, WatchedStudy
 
 LOOK_EVERY_S: Final = 1.0
 WEIGH_EVERY_S: Final = 15.0
@@ -20,8 +19,13 @@ WEIGH_EVERY_S: Final = 15.0
 class Watcher:
     """Watches the studies of a folder from `start` to `stop`."""
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    def __init__(self, place: str) -> None:
+        """Read nothing yet.
+
+        Args:
+            place: path or address of a folder that holds study folders.
+        """
+        self._found = _studies(place)
         self._ended = threading.Event()
         self.studies: dict[str, WatchedStudy] = {}
 
@@ -36,8 +40,12 @@ class Watcher:
 
     def look(self) -> None:
         """Read what is new in every study."""
-        found = {folder.name: folder for folder in study_folders(self._folder)}
-        new = {name: _watched(found[name]) for name in found if name not in self.studies}
+        found = self._found.names()
+        new = {
+            name: WatchedStudy(name, self._found.ledger(name))
+            for name in found
+            if name not in self.studies
+        }
         # New ones first; the others keep their places, so that a list of them stands still.
         self.studies = new | {name: s for name, s in self.studies.items() if name in found}
         for study in self.studies.values():
@@ -54,5 +62,11 @@ class Watcher:
                 study.work_out_importance()
 
 
-def _watched(folder: Path) -> WatchedStudy:
-    return WatchedStudy(folder, GrowingLedger(folder / LEDGER))
+def _studies(place: str) -> Studies:
+    if "://" not in place:
+        return FolderOfStudies(Path(place))
+    # With pyarrow: only where there is an object store.
+    from orchestrator.config.folder import folder
+    from orchestrator.dashboard.stored_studies import StoredStudies
+
+    return StoredStudies(folder(place))

@@ -33,7 +33,7 @@ def runs(tmp_path_factory) -> Path:
 def page(runs, tmp_path_factory):
     """The served page: without a token, as of a Ray without one."""
     environment = {"RAY_AUTH_MODE": "disabled"}
-    server = ServerProcess(runs, environment=environment)
+    server = ServerProcess(str(runs), environment=environment)
     try:
         with browsing("about:blank", tmp_path_factory.mktemp("profile")) as page:
             assert within(60, lambda: is_up(server))

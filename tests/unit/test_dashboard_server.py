@@ -26,7 +26,7 @@ def watcher(tmp_path):
     (tmp_path / "s").mkdir()
     lines = "".join(json.dumps(record) + "\n" for record in mixed())
     (tmp_path / "s" / LEDGER).write_text(lines)
-    watcher = Watcher(tmp_path)
+    watcher = Watcher(str(tmp_path))
     watcher.look()
     return watcher
 

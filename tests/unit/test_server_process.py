@@ -27,7 +27,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "token")
     monkeypatch.setenv("RAY_AUTH_TOKEN", "good")
     monkeypatch.setattr(server_process, "LOOK_EVERY_S", 0.05)
-    process = ServerProcess(tmp_path, ("a ticket",))
+    process = ServerProcess(str(tmp_path), ("a ticket",))
     yield process
     process.end()
 
@@ -74,7 +74,7 @@ def test_until_its_first_answer_a_server_is_given_more_time(tmp_path, monkeypatc
     monkeypatch.setattr(server_process, "_answers", lambda port: next(said))
     monkeypatch.setattr(server_process, "LOOK_EVERY_S", 0.01)
     monkeypatch.setattr(server_process, "SILENCE_LIMIT_S", 0.0)
-    server = ServerProcess(tmp_path, ())
+    server = ServerProcess(str(tmp_path), ())
     try:
         first = server._process
         wait_for_another(server, first)
@@ -131,7 +131,7 @@ def test_a_head_node_keeps_a_server_up_and_takes_it_with_it(start_head, tmp_path
     assert head.wait(60) == 0
     assert head.stderr.read() == ""
     again = ServerProcess(
-        tmp_path, port=int(head.args[-1]), environment={"RAY_AUTH_TOKEN": "good"}
+        str(tmp_path), port=int(head.args[-1]), environment={"RAY_AUTH_TOKEN": "good"}
     )  # though its connections linger
     assert within(60, lambda: answers(again))
     again.end()

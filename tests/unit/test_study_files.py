@@ -14,7 +14,7 @@ def write(folder, records):
 
 
 def watched(folder):
-    return WatchedStudy(folder, GrowingLedger(folder / LEDGER))
+    return WatchedStudy(folder.name, GrowingLedger(folder / LEDGER))
 
 
 def test_each_look_reads_only_what_is_new(tmp_path):
@@ -53,7 +53,7 @@ def test_a_damaged_study_says_so_and_hides_no_other(tmp_path):
     }.items():
         write(tmp_path / name, [])
         (tmp_path / name / LEDGER).write_text(line + "\n")
-    watcher = Watcher(tmp_path)
+    watcher = Watcher(str(tmp_path))
     watcher.look()
     problems = {name: study.summary()["problem"] for name, study in watcher.studies.items()}
     assert problems.pop("good") == ""
@@ -77,7 +77,7 @@ def test_the_newest_study_comes_first_and_the_list_then_stands_still(tmp_path):
     for age, name in enumerate(["newest", "older"]):
         ledger = write(tmp_path / name, mixed()) / LEDGER
         os.utime(ledger, (1000 - age, 1000 - age))
-    watcher = Watcher(tmp_path)
+    watcher = Watcher(str(tmp_path))
     watcher.look()
     assert list(watcher.studies) == ["newest", "older"]
     os.utime(tmp_path / "older" / LEDGER, (2000, 2000))

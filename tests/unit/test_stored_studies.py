@@ -1,0 +1,211 @@
+"""The Leaderboard tab of studies in an object store, against a real S3 server on loopback."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import urllib.request
+
+import pytest
+
+from orchestrator.config.folder import Folder, folder
+from orchestrator.config.home import Home
+from orchestrator.config.object_store import Store
+from orchestrator.dashboard import stored_studies
+from orchestrator.dashboard.server import COMMAND, keep_up
+from orchestrator.dashboard.stored_studies import IDLE_LOOK_S, LIST_EVERY_S, StoredStudies
+from orchestrator.dashboard.watcher import Watcher
+from orchestrator.tuning.ledger import RECORDS, Ledger
+from tests.integration.ray_nodes import ROOT, within
+from tests.unit.fake_study import end, epoch, head, mixed, trial
+
+WRITER, OTHER = "0a0a0a0a", "0b0b0b0b"
+
+
+class Clock:
+    """Of the store and of who looks."""
+
+    def __init__(self) -> None:
+        self.now_s = 1e10  # later than anything that the server writes
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def runs(faulty_s3, tmp_path) -> Folder:
+    return folder(f"s3://faulty/{tmp_path.name}/runs")
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def studies(runs, clock) -> StoredStudies:
+    return StoredStudies(runs, clock)
+
+
+def keep(runs: Folder, study: str, number: int, record: dict, writer: str = WRITER) -> None:
+    name = f"{number:09d}-{writer}.json"
+    (Store(runs) / study / RECORDS).put(name, json.dumps(record).encode() + b"\n")
+
+
+def epochs(ledger, *, is_open: bool = True) -> list[int]:
+    return [found["epoch"] for found in ledger.new_records(is_open=is_open)]
+
+
+def test_the_next_record_of_a_driver_is_read_without_a_listing(runs, studies, clock, faulty_s3):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    assert studies.names() == ["s"]
+    ledger = studies.ledger("s")
+    assert epochs(ledger) == [1]
+    clock.now_s = ledger.changed_s + 1
+    keep(runs, "s", 2, epoch("l", 2, 0.2))
+    keep(runs, "s", 3, epoch("l", 3, 0.3))
+    faulty_s3.mend()
+    assert epochs(ledger) == [2, 3]
+    assert len(faulty_s3.asked) == 3 + 2 * 2, "is it there, then what is it"
+    assert not [path for _, path in faulty_s3.asked if "list-type" in path]
+    assert epochs(ledger) == []
+
+
+def test_records_of_another_driver_are_found_at_the_next_listing(runs, studies, clock):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    studies.names()
+    ledger = studies.ledger("s")
+    assert epochs(ledger) == [1]
+    clock.now_s = ledger.changed_s + 1
+    keep(runs, "s", 2, epoch("l", 2, 0.2), OTHER)
+    assert epochs(ledger) == []
+    clock.now_s += LIST_EVERY_S + 1e10
+    assert epochs(ledger) == [2]
+    keep(runs, "s", 3, epoch("l", 3, 0.3), OTHER)
+    clock.now_s = ledger.changed_s + 1
+    assert epochs(ledger) == [3]
+
+
+def test_a_study_that_has_ended_is_asked_seldom(runs, studies, clock, faulty_s3):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    studies.names()
+    ledger = studies.ledger("s")
+    assert epochs(ledger, is_open=False) == [1]
+    keep(runs, "s", 2, epoch("l", 2, 0.2))
+    faulty_s3.mend()
+    assert epochs(ledger, is_open=False) == []
+    assert faulty_s3.asked == []
+    clock.now_s += IDLE_LOOK_S
+    assert epochs(ledger, is_open=False) == [2]
+
+
+def test_a_look_fetches_so_many_records_and_those_of_the_newest_study_first(
+    runs, studies, monkeypatch
+):
+    monkeypatch.setattr(stored_studies, "RECORDS_A_LOOK", 3)
+    for number in range(1, 5):
+        keep(runs, "old", number, epoch("l", number, 0.1))
+    times = iter([1.0, 2.0])
+    for name in ("old", "new"):
+        keep(runs, name, 9, epoch("l", 9, 0.1))
+    studies.names()
+    for name in ("old", "new"):
+        studies.ledger(name).changed_s = next(times)
+    assert studies.names() == ["new", "old"]
+    assert epochs(studies.ledger("new")) == [9]
+    assert epochs(studies.ledger("old")) == [1, 2]
+    studies.names()
+    assert epochs(studies.ledger("old")) == [3, 4, 9]
+
+
+def test_a_folder_that_is_no_study_is_asked_more_and_more_seldom(runs, studies, clock, faulty_s3):
+    Store(runs).put("run/config.yaml", b"")
+    asked = []
+    for _ in range(8):
+        faulty_s3.mend()
+        assert studies.names() == []
+        asked.append(any("run/ledger" in path for _, path in faulty_s3.asked))
+        clock.now_s += 2
+    assert asked == [True, True, False, True, False, False, False, True]
+    keep(runs, "run", 1, head())
+    clock.now_s += 60
+    assert studies.names() == ["run"]
+
+
+def test_a_store_that_fails_for_a_moment_loses_nothing_and_says_so_once(
+    runs, studies, clock, faulty_s3, capsys
+):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    studies.names()
+    faulty_s3.fail(lambda *_: True, status=403, code="AccessDenied")
+    assert studies.names() == ["s"]
+    assert studies.names() == ["s"]
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert told.startswith(f"leaderboard: storage: {runs} must be written and read")
+    with pytest.raises(OSError, match=r"ACCESS_DENIED|403"):
+        epochs(studies.ledger("s"))
+    faulty_s3.mend()
+    assert epochs(studies.ledger("s")) == [1]
+
+
+@pytest.mark.parametrize("content", [b"not json", b"[1]", b" " * 100])
+def test_a_damaged_record_is_a_problem_of_its_study_alone(runs, content, monkeypatch):
+    monkeypatch.setattr(stored_studies, "MAX_LINE_BYTES", 2000)
+    (Store(runs) / "bad" / RECORDS).put(f"000000001-{WRITER}.json", content * 30)
+    (Store(runs) / "good" / RECORDS).put("not-a-record", b"x")
+    for number, record in enumerate(mixed(), start=1):
+        keep(runs, "good", number, record)
+    watcher = Watcher(str(runs))
+    watcher.look()
+    assert watcher.studies["bad"].problem
+    assert watcher.studies["good"].summary()["trials"] == 4
+
+
+def test_a_study_that_is_gone_leaves_the_list(runs, studies):
+    keep(runs, "s", 1, head())
+    assert studies.names() == ["s"]
+    (Store(runs) / "s").remove_all(first="none")
+    assert studies.names() == []
+
+
+def test_a_head_node_shows_what_a_driver_writes_into_the_store(runs, tmp_path, s3_server):
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = found.getsockname()[1]
+    server = subprocess.Popen(
+        [sys.executable, *COMMAND.split()[1:], str(runs), str(port)],
+        cwd=ROOT,
+        env={**os.environ, "AWS_ENDPOINT_URL": s3_server, "RAY_AUTH_MODE": "disabled"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+    def rows() -> list:
+        url = f"http://127.0.0.1:{port}/api/leaderboard/study?study=s"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return json.loads(answer.read() or "{}").get("rows", [])
+        except OSError:
+            return []
+
+    try:
+        with Ledger(Home(tmp_path / "s", Store(runs / "s"))) as ledger:
+            for record in (head(), trial(0, "l"), epoch("l", 1, 0.5)):
+                ledger.append(record)
+            assert within(60, lambda: [row["f1"] for row in rows()] == [0.5])
+            for record in (epoch("l", 2, 0.7), end(0)):
+                ledger.append(record)
+            assert within(60, lambda: [row["state"] for row in rows()] == ["finished"])
+        assert [row["f1"] for row in rows()] == [0.7]
+    finally:
+        server.terminate()
+        assert server.wait(60) == 0
+    assert server.stderr.read() == ""
+
+
+@pytest.mark.parametrize("place", ["ftp://host/runs", "s3://key:secret@bucket/runs"])
+def test_an_address_that_is_none_is_refused_without_its_password(place):
+    with pytest.raises(SystemExit, match="folder: must be") as refused:
+        keep_up([place, "8124"])
+    assert "secret" not in str(refused.value)
