@@ -21,12 +21,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.checkpoint_choice import chosen
 from orchestrator.cluster import connect, nodes, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.home import Home
 from orchestrator.config.production import AdaptConfig
-from orchestrator.config.storage import as_typed, exclusive, write_json
+from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
 from orchestrator.nodes_to_come import nodes_to_come
 from orchestrator.results.report_sources import IDENTITY
 from orchestrator.shift.remedies import SAME_ROWS
@@ -61,16 +62,17 @@ def main(argv: Sequence[str]) -> int:
     refuse_lost_folder(config.out)
     from orchestrator.adaptation_job import checked_adaptation, facts  # torch: seconds
 
-    adaptation = checked_adaptation(config)
-    print(*facts(adaptation), "", sep="\n", flush=True)
-    with exclusive(adaptation.out, "out"):
-        if _finished(adaptation):
-            print(f"{as_typed(adaptation.out)} is finished already; nothing to do.\n")
-            print((adaptation.out / "adapt.md").read_text())
-            return 0
-        with connect(config.address):
-            outcome = _adapt(adaptation, shlex.join([*COMMAND.split(), *argv]))
-        _write(adaptation, outcome)
+    with chosen(config.checkpoint) as choice:
+        adaptation = checked_adaptation(config, choice)
+        print(*facts(adaptation), "", sep="\n", flush=True)
+        with exclusive(adaptation.out, "out"):
+            if _finished(adaptation):
+                print(f"{as_typed(adaptation.out)} is finished already; nothing to do.\n")
+                print((adaptation.out / "adapt.md").read_text())
+                return 0
+            with connect(config.address):
+                outcome = _adapt(adaptation, shlex.join([*COMMAND.split(), *argv]))
+            _write(adaptation, outcome)
     return 0
 
 
@@ -104,11 +106,19 @@ def _adapt(adaptation: Adaptation, command: str) -> Outcome:
 
     if adaptation.trained:
         _capacity(adaptation)  # before all rows are predicted
+        _lay_weights(adaptation)
     found = _with_first_priors(adaptation, corrections(adaptation))
     trainings = _train_all(adaptation, found)
     networks = {name: network for name, (network, _) in trainings.items()}
     details = {name: detail for name, (_, detail) in trainings.items()}
     return measure(adaptation, found, networks, details, record(adaptation, command))
+
+
+def _lay_weights(adaptation: Adaptation) -> None:
+    """Where workers of all nodes see them, if they came from an object store."""
+    if adaptation.job.choice.home.store is not None:
+        adaptation.weights.parent.mkdir(exist_ok=True)
+        write_atomic(adaptation.weights, adaptation.job.stored.weights)
 
 
 def _with_first_priors(adaptation: Adaptation, found: Corrections) -> Corrections:

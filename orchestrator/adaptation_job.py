@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.checkpoint_choice import Choice
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.evaluation import EvaluateConfig, EvaluatedData
 from orchestrator.config.experiment import Experiment
@@ -95,7 +96,6 @@ class Adaptation:
     ) -> Experiment:
         """What a remedy trains: the run's own experiment from the checkpoint's weights on."""
         own, config = self.job.stored.experiment, self.config
-        weights = self.job.choice.folder / MODEL
         values = to_dict(own) | {
             "epochs": config.epochs,
             "early_stop": 0,
@@ -109,7 +109,7 @@ class Adaptation:
                 "validation_per_class": own.data.validation_per_class,
             },
             "model": to_dict(own.model)
-            | {"weights": str(weights), "weights_sha256": self.job.stored.sha256},
+            | {"weights": str(self.weights), "weights_sha256": self.job.stored.sha256},
             "optimizer": to_dict(own.optimizer) | {"lr": config.lr or own.optimizer.lr / GENTLER},
         }
         if remedy == "balanced":
@@ -122,20 +122,31 @@ class Adaptation:
         """Whether it is the set that the run was trained on."""
         return dataset.fingerprint == self.job.sets.own.fingerprint
 
+    @property
+    def weights(self) -> Path:
+        """What trainings go on from, where workers of all nodes see it."""
+        choice = self.job.choice
+        return (choice.folder if choice.home.store is None else self.out / "checkpoint") / MODEL
+
     def run_folder(self, remedy: str) -> Path:
         """Where a remedy that trains leaves what `train` would."""
         return self.out / "runs" / remedy
 
 
-def checked_adaptation(config: AdaptConfig) -> Adaptation:
+def checked_adaptation(config: AdaptConfig, choice: Choice) -> Adaptation:
     """Open the checkpoint and both sets, part production, and choose the remedies.
 
     Raises:
-        ConfigError: no such checkpoint, set or class, production is the run's own set, or no
-            remedy can be tried.
+        ConfigError: no such set or class, production is the run's own set, no remedy can be
+            tried, or there is no folder for the results.
         DatasetError: production has too few groups, or no class to learn from.
         CheckpointError: the checkpoint is damaged.
     """
+    if choice.home.store and not config.out:
+        raise ConfigError(
+            "out: must be a folder that all nodes see, for a checkpoint in an object store; got none. "
+            "Remedies are trained there: type out=/shared/adapted"
+        )
     job = checked_job(
         EvaluateConfig(
             checkpoint=config.checkpoint,
@@ -144,7 +155,8 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
             run_data=config.run_data,
             split="all",
             calibrate=True,
-        )
+        ),
+        choice,
     )
     refuse_own(job, config.production)
     image_px = job.sets.own.image_shape[0]
@@ -161,7 +173,7 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
             f"which none can ({reasons}). Name others, or give what they need"
         )
     name = re.sub(r"[^\w.-]+", "_", job.sets.measured.name)[:60].lstrip(".") or "production"
-    home = job.choice.home / "adaptations" / "-".join(filter(None, (job.choice.label, name)))
+    named = choice.home / "adaptations" / "-".join(filter(None, (choice.label, name)))
     return Adaptation(
         config=config,
         job=job,
@@ -170,7 +182,7 @@ def checked_adaptation(config: AdaptConfig) -> Adaptation:
         own_test=job.own_index.row_ids[job.own_index.splits == "test"],
         remedies=remedies,
         skipped=skipped,
-        out=Path(config.out).absolute() if config.out else home,
+        out=Path(config.out).absolute() if config.out else named.local,
     )
 
 
@@ -221,7 +233,7 @@ def facts(adaptation: Adaptation) -> tuple[str, ...]:
     """Lines that say what is tried on what."""
     job, parts = adaptation.job, adaptation.parts
     lines = [
-        f"checkpoint   {job.choice.folder}",
+        f"checkpoint   {job.choice.shown}",
         f"             {job.choice.words}; epoch {job.stored.state.epoch}",
     ]
     for words, names in (

@@ -1,23 +1,30 @@
 """Which checkpoint a folder means: itself, the best of a run, or the winner of a study.
 
 DRIVER. Imports neither torch nor ray; looks at names only, and reads a study's ledger. Whether
-the checkpoint is whole and unchanged is found out when it is opened (`inference/stored_model`).
+the checkpoint is whole and unchanged is found out when it is opened (`inference/stored_model`). What
+an object store keeps is brought here: the checkpoint, and what the choice depends on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.experiment import EMBEDDED
+from orchestrator.config.home import Home, open_home
 from orchestrator.config.storage import MARKER
 from orchestrator.results.leaderboard_cells import values_text, varied_paths
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_view import TrialRow
-from orchestrator.tuning.ledger import LEDGER, read_records
+from orchestrator.tuning.ledger import LEDGER, RECORDS, fetch_ledger, read_records
+
+if TYPE_CHECKING:
+    from orchestrator.config.folder import Folder
 
 CONFIG = "config.yaml"
 CHECKPOINTS = "checkpoints"
@@ -30,68 +37,129 @@ class Choice:
     """The checkpoint that was taken.
 
     Attributes:
-        folder: of the checkpoint.
+        home: of its run or study; the folder above it where it has none.
+        name: of the checkpoint's folder, from there.
         words: what it is, to be shown.
-        home: folder of its run or study; the folder above it where it has none.
         label: tells it from the checkpoint that `home` itself means; "" for that one.
     """
 
-    folder: Path
+    home: Home
+    name: str
     words: str
-    home: Path
     label: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Of the checkpoint, on this machine."""
+        return self.home.local / self.name
+
+    @property
+    def kept(self) -> Path | Folder:
+        """Where it is kept."""
+        return self.home.kept / self.name
+
+    @property
+    def shown(self) -> Path | Folder:
+        """Where it is kept, as the user would type it."""
+        return self.home.shown / self.name
+
+    def place_of(self, data: str) -> str:
+        """Where a set lies; the drawn faces lie beside the run that drew them."""
+        return str((self.home.parent / EMBEDDED).kept) if data == EMBEDDED else data
+
+
+Kind = Callable[[Home], Choice]
+
+
+@contextmanager
+def chosen(place: str) -> Iterator[Choice]:
+    """The checkpoint that a path or address means; it is here for as long as the context lasts.
+
+    Raises:
+        ConfigError: there is none.
+        LedgerError: the study's ledger is damaged.
+        StorageError: the object store that keeps it does not answer.
+    """
+    if "://" not in place:
+        yield choose(place)
+        return
+    with open_home(place) as home:
+        yield _taken(_kind(home), home, place)
 
 
 def choose(place: str) -> Choice:
-    """The checkpoint that a folder means.
+    """The checkpoint that a folder on a disk means.
 
     Raises:
         ConfigError: there is none.
         LedgerError: the study's ledger is damaged.
     """
-    try:
-        folder = Path(place).expanduser().absolute()
-        kind = next((kind for kind, sign in _SIGNS.items() if (folder / sign).exists()), None)
-    except (OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte
-        kind = None
+    home, kind = Home(Path()), None
+    with suppress(OSError, RuntimeError, ValueError):  # too long a name, no such user, a zero byte
+        home = Home(Path(place).expanduser().absolute())
+        kind = _kind(home)
+    return _taken(kind, home, place)
+
+
+def _kind(home: Home) -> Kind | None:
+    if home.has(MARKER):
+        return _itself
+    if _has_ledger(home):
+        return _winner
+    return _of_run if home.has(CONFIG) or (home.local / CHECKPOINTS).exists() else None
+
+
+def _taken(kind: Kind | None, home: Home, place: str) -> Choice:
     if kind is not None:
-        return kind(folder)
+        return kind(home)
     raise ConfigError(
         f"checkpoint: must be a checkpoint (a folder with {MARKER}), a run folder of `train` or a "
         f"study folder of `ablate`; got {place!r}. The commands print it as they end"
     )
 
 
-def _itself(folder: Path) -> Choice:
-    above = list(folder.parents)[:LEVELS]
-    home = next((path for path in above if _is_home(path)), folder.parent)
-    parts = [part for part in folder.relative_to(home).parts if part != CHECKPOINTS]
+def _has_ledger(home: Home) -> bool:
+    return bool((home.store / RECORDS).files()) if home.store else home.has(LEDGER)
+
+
+def _itself(folder: Home) -> Choice:
+    above = _above(folder)
+    home = next((one for one in above if one.has(CONFIG) or _has_ledger(one)), above[0])
+    name = folder.local.relative_to(home.local)
+    home.fetch_folder(str(name))
+    parts = [part for part in name.parts if part != CHECKPOINTS]
     words = f"the checkpoint named, {one_line('/'.join(parts))}"
-    return Choice(folder, words, home, "-".join(parts))
+    return Choice(home, str(name), words, "-".join(parts))
 
 
-def _is_home(folder: Path) -> bool:
-    return (folder / LEDGER).is_file() or (folder / CONFIG).is_file()
+def _above(folder: Home) -> list[Home]:
+    found = [folder.parent]
+    while len(found) < LEVELS and found[-1].parent.kept != found[-1].kept:
+        found.append(found[-1].parent)
+    return found
 
 
-def _of_run(folder: Path) -> Choice:
+def _of_run(run: Home) -> Choice:
     """The best epoch; the last one where a run was stopped before it wrote any as best."""
     for kind in ("best", "last"):
-        whole = sorted(path.parent for path in (folder / CHECKPOINTS / kind).glob(f"*/{MARKER}"))
+        folders = run.folders(f"{CHECKPOINTS}/{kind}/*")
+        whole = [name for name in folders if run.has(f"{name}/{MARKER}")]
         if whole:
-            return Choice(whole[-1], f"the {kind} of run {one_line(folder.name)}", folder)
+            run.fetch_folder(whole[-1])
+            return Choice(run, whole[-1], f"the {kind} of run {one_line(run.local.name)}")
     raise ConfigError(
-        f"checkpoint: the run must have a finished epoch; {folder} has none. Train it first"
+        f"checkpoint: the run must have a finished epoch; {run.kept} has none. Train it first"
     )
 
 
-def _winner(folder: Path) -> Choice:
-    records = list(read_records(folder / LEDGER))
+def _winner(study: Home) -> Choice:
+    fetch_ledger(study)
+    records = list(read_records(study.local / LEDGER))
     view = fold(records)
     place = view.leading
     if place is None:
         raise ConfigError(
-            f"checkpoint: the study must have a finished trial; {folder} has none. Let it finish, "
+            f"checkpoint: the study must have a finished trial; {study.kept} has none. Let it finish, "
             "or name a checkpoint below its lineages"
         )
     row = place.row
@@ -99,8 +167,8 @@ def _winner(folder: Path) -> Choice:
     words = f"the winner of study {one_line(view.name)}: trial {row.trial}"
     if len(place.rows) > 1:
         words += f", seed {row.seed}, the median of its {len(place.rows)} seeds"
-    checkpoint = _checkpoint_of(row, folder, _num_workers(records))
-    return Choice(checkpoint, f"{words} ({values})" if values else words, folder)
+    _bring_checkpoint(row, study, _num_workers(records))
+    return Choice(study, row.checkpoint, f"{words} ({values})" if values else words)
 
 
 def _num_workers(records: Iterable[Mapping[str, Any]]) -> int:
@@ -111,22 +179,19 @@ def _num_workers(records: Iterable[Mapping[str, Any]]) -> int:
     return workers if isinstance(workers, int) else 1
 
 
-def _checkpoint_of(row: TrialRow, study: Path, workers: int) -> Path:
+def _bring_checkpoint(row: TrialRow, study: Home, workers: int) -> None:
     """The ledger is input: what it names must lie in the study's own folder."""
-    folder = study / row.checkpoint
-    inside = folder.resolve().is_relative_to(study.resolve())
-    if not row.checkpoint or not inside or not (folder / MARKER).is_file():
-        from orchestrator.lost_weights import making_lines  # with Optuna: a second, only here
+    folder = study.local / row.checkpoint
+    inside = folder.resolve().is_relative_to(study.local.resolve())
+    if row.checkpoint and inside and study.has(f"{row.checkpoint}/{MARKER}"):
+        study.fetch_folder(row.checkpoint)
+        return
+    from orchestrator.lost_weights import making_lines  # with Optuna: a second, only here
 
-        making = making_lines(row, study, workers)
-        raise ConfigError(
-            f"checkpoint: the winner, trial {row.trial}, must have its checkpoint in {study}; got "
-            f"{one_line(row.checkpoint, 80) or 'none'!r}. Its weights were not kept (it was "
-            "answered from a longer training, or they were removed); name another checkpoint, or "
-            + (f"make them:\n  {making}" if making else "train it alone with `train`")
-        )
-    return folder
-
-
-_SIGNS = {_itself: MARKER, _winner: LEDGER, _of_run: CHECKPOINTS}
-"""What lies in each kind of folder."""
+    making = "" if study.store else making_lines(row, study.local, workers)
+    raise ConfigError(
+        f"checkpoint: the winner, trial {row.trial}, must have its checkpoint in {study.kept}; got "
+        f"{one_line(row.checkpoint, 80) or 'none'!r}. Its weights were not kept (it was "
+        "answered from a longer training, or they were removed); name another checkpoint, or "
+        + (f"make them:\n  {making}" if making else "train it alone with `train`")
+    )

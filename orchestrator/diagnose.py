@@ -14,10 +14,11 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from orchestrator.checkpoint_choice import chosen
 from orchestrator.cluster import connect, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
+from orchestrator.config.home import Home, held
 from orchestrator.config.production import DiagnoseConfig
-from orchestrator.config.storage import as_typed, exclusive
 
 if TYPE_CHECKING:
     from orchestrator.diagnosis_job import Comparison
@@ -45,12 +46,13 @@ def main(argv: Sequence[str]) -> int:
     refuse_lost_folder(config.out)
     from orchestrator.diagnosis_job import checked_comparison  # torch: seconds
 
-    comparison = checked_comparison(config)
-    with exclusive(comparison.out, "out"):
-        with connect(config.address, dashboard=False):
-            reference, production = _predict(comparison)
-        report = _diagnose(comparison, reference, production, shlex.join([*COMMAND.split(), *argv]))
-        _write(comparison, report)
+    command = shlex.join([*COMMAND.split(), *argv])
+    with chosen(config.checkpoint) as choice:
+        comparison = checked_comparison(config, choice)
+        with held(comparison.out, "out", print) as out:
+            with connect(config.address, dashboard=False):
+                reference, production = _predict(comparison)
+            _write(_diagnose(comparison, reference, production, command), out)
     return 0
 
 
@@ -91,13 +93,14 @@ def _diagnose(
     )
 
 
-def _write(comparison: Comparison, report: Report) -> None:
+def _write(report: Report, out: Home) -> None:
     from orchestrator.results.diagnosis_report import text, write_diagnosis
 
-    write_diagnosis(report, comparison.out)
+    write_diagnosis(report, out.local)
+    out.send_all()
     print(text(report))
     files = "diagnosis.html, report.txt, diagnosis.json, priors.png"
-    print(f"results      {as_typed(comparison.out)}  ({files})")
+    print(f"results      {out.shown}  ({files})")
 
 
 if __name__ == "__main__":

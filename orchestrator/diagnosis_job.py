@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from orchestrator.checkpoint_choice import Choice
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.evaluation import EvaluateConfig, EvaluatedData
+from orchestrator.config.home import Home
 from orchestrator.config.production import DiagnoseConfig
 from orchestrator.config.validate import to_dict
 from orchestrator.environment import describe_environment
@@ -51,7 +53,7 @@ class Comparison:
     job: Job
     reference_ids: Int64s
     production_ids: Int64s
-    out: Path
+    out: Home
 
     def requests(self) -> list[Request]:
         """The rows to predict: of the reference, then of production."""
@@ -87,11 +89,11 @@ class Comparison:
         return reference, production
 
 
-def checked_comparison(config: DiagnoseConfig) -> Comparison:
+def checked_comparison(config: DiagnoseConfig, choice: Choice) -> Comparison:
     """Open the checkpoint and both sets, and choose the rows.
 
     Raises:
-        ConfigError: no such checkpoint or set, or production is the run's own set.
+        ConfigError: no such set, or production is the run's own set.
         CheckpointError: the checkpoint is damaged.
     """
     job = checked_job(
@@ -101,19 +103,20 @@ def checked_comparison(config: DiagnoseConfig) -> Comparison:
             run_data=config.run_data,
             split=config.split,
             calibrate=True,
-        )
+        ),
+        choice,
     )
     refuse_own(job, config.production)
     measured = job.sets.measured
     name = re.sub(r"[^\w.-]+", "_", measured.name)[:60].lstrip(".") or "production"
-    home = job.choice.home / "diagnoses" / "-".join(filter(None, (job.choice.label, name)))
-    home = not_of_another(home / SUMMARY, "production", measured.fingerprint)
+    named = choice.home / "diagnoses" / "-".join(filter(None, (choice.label, name)))
+    out = Home(Path(config.out).absolute()) if config.out else None
     return Comparison(
         config=config,
         job=job,
         reference_ids=thinned(job.own_index, job.validation_ids, config.max_rows, config.seed),
         production_ids=thinned(job.index, job.row_ids, config.max_rows, config.seed),
-        out=Path(config.out).absolute() if config.out else home,
+        out=out or not_of_another(named, SUMMARY, "production", measured.fingerprint),
     )
 
 

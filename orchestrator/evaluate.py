@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.checkpoint_choice import chosen
 from orchestrator.cluster import connect, refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.evaluation import EvaluateConfig
-from orchestrator.config.storage import as_typed, exclusive
+from orchestrator.config.home import Home, held
 
 if TYPE_CHECKING:
     from orchestrator.evaluation_job import Int64s, Job
@@ -38,6 +39,7 @@ EXAMPLES = (
     f"{COMMAND} checkpoint=runs/main-1a2b3c4d5e6f",
     f"{COMMAND} checkpoint=runs/paper-1a2b3c4d data.path=prepared/production split=all",
     f"{COMMAND} checkpoint=runs/paper-1a2b3c4d/lineages/1791037ca98c/milestones/epoch-0012",
+    f"{COMMAND} checkpoint=s3://bucket/runs/paper-1a2b3c4d",
 )
 
 
@@ -49,13 +51,14 @@ def main(argv: Sequence[str]) -> int:
     refuse_lost_folder(config.out)
     from orchestrator.evaluation_job import checked_job, facts  # torch: seconds
 
-    job = checked_job(config)
-    print(*facts(job), sep="\n", flush=True)
-    with exclusive(job.out, "out"):
-        with connect(config.address, dashboard=False):
-            outputs, pace = _predict(job)
-        evaluation = _measure(job, outputs, pace, shlex.join([*COMMAND.split(), *argv]))
-        _write(job, evaluation)
+    with chosen(config.checkpoint) as choice:
+        job = checked_job(config, choice)
+        print(*facts(job), sep="\n", flush=True)
+        with held(job.out, "out", print) as out:
+            with connect(config.address, dashboard=False):
+                outputs, pace = _predict(job)
+            evaluation = _measure(job, outputs, pace, shlex.join([*COMMAND.split(), *argv]))
+            _write(job, evaluation, out)
     return 0
 
 
@@ -137,16 +140,17 @@ def _predictions(
     )
 
 
-def _write(job: Job, evaluation: Evaluation) -> None:
+def _write(job: Job, evaluation: Evaluation, out: Home) -> None:
     """Writes the files and prints what a reader decides by."""
     from orchestrator.ingest.pixels import images_of
     from orchestrator.results.evaluation_report import figures, write_evaluation
 
     rows = [mistake.row_id for mistake in evaluation.mistakes]
-    write_evaluation(evaluation, images_of(job.sets.measured, rows), job.out)
+    write_evaluation(evaluation, images_of(job.sets.measured, rows), out.local)
+    out.send_all()
     print(figures(evaluation))
     files = "report.txt, evaluation.json, predictions.parquet, groups.csv, pictures"
-    print(f"results      {as_typed(job.out)}  ({files})")
+    print(f"results      {out.shown}  ({files})")
 
 
 if __name__ == "__main__":

@@ -16,10 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import nn
 
-from orchestrator.checkpoint_choice import Choice, choose
+from orchestrator.checkpoint_choice import Choice
 from orchestrator.config.evaluation import EvaluateConfig
-from orchestrator.config.experiment import EMBEDDED
-from orchestrator.config.storage import as_typed
+from orchestrator.config.home import Home
 from orchestrator.config.validate import to_dict
 from orchestrator.environment import describe_environment
 from orchestrator.inference.batch_run import Pace, Request
@@ -57,7 +56,7 @@ class Job:
     own_index: SplitIndex
     row_ids: Int64s
     validation_ids: Int64s
-    out: Path
+    out: Home
 
     @property
     def title(self) -> str:
@@ -66,19 +65,17 @@ class Job:
         return f"{name}, {self.protocol} split, {self.config.split} rows"
 
 
-def checked_job(config: EvaluateConfig) -> Job:
+def checked_job(config: EvaluateConfig, choice: Choice) -> Job:
     """Open the checkpoint and the data, and refuse what cannot work.
 
     Raises:
-        ConfigError: no such checkpoint, data set, protocol or split, or they do not belong
-            together.
+        ConfigError: no such data set, protocol or split, or they do not belong together.
         CheckpointError: the checkpoint is damaged.
     """
-    choice = choose(config.checkpoint)
     stored = open_model(choice.folder)
     trained = stored.experiment.data
-    wanted = _place(config.data.path, choice) if config.data.path else None
-    sets = open_data_sets(stored, wanted, _place(config.run_data or trained.path, choice))
+    wanted = choice.place_of(config.data.path) if config.data.path else None
+    sets = open_data_sets(stored, wanted, choice.place_of(config.run_data or trained.path))
     protocol = config.data.protocol or _own_protocol(trained.protocol, sets)
     needs = () if config.split == "all" else (config.split,)
     index = read_split_index(sets.measured, protocol, needs=needs)
@@ -105,11 +102,6 @@ def _own_protocol(trained: str, sets: DataSets) -> str:
     return "group" if is_missing and not sets.same else trained
 
 
-def _place(path: str, choice: Choice) -> str:
-    """Where a set lies; the drawn faces lie beside the run that drew them."""
-    return str(choice.home.parent / EMBEDDED) if path == EMBEDDED else path
-
-
 def _validation_ids(config: EvaluateConfig, sets: DataSets, own_index: SplitIndex) -> Int64s:
     """What a temperature is fitted on: on these very rows it would prove nothing."""
     wanted = config.calibrate
@@ -118,30 +110,32 @@ def _validation_ids(config: EvaluateConfig, sets: DataSets, own_index: SplitInde
     return own_index.row_ids[(own_index.splits == "validation") & wanted]
 
 
-def _out(config: EvaluateConfig, choice: Choice, data: PreparedDataset, protocol: str) -> Path:
+def _out(config: EvaluateConfig, choice: Choice, data: PreparedDataset, protocol: str) -> Home:
     if config.out:
-        return Path(config.out).absolute()
+        return Home(Path(config.out).absolute())
     words = [word for word in (choice.label, data.name, protocol, config.split) if word]
     name = "-".join(re.sub(r"[^\w.-]+", "_", word)[:60] for word in words)
     folder = choice.home / "evaluations" / name.lstrip(".")
-    return not_of_another(folder / SUMMARY, "data", data.fingerprint)
+    return not_of_another(folder, SUMMARY, "data", data.fingerprint)
 
 
-def not_of_another(summary: Path, key: str, fingerprint: str) -> Path:
+def not_of_another(folder: Home, summary: str, key: str, fingerprint: str) -> Home:
     """The folder for results of a set, beside those of another set that has the same name.
 
     Args:
-        summary: the file that says of which set the results are, in the folder named after it.
+        folder: named after the set.
+        summary: the file in it that says of which set the results are.
         key: of that set in it.
         fingerprint: of the set whose results are to be kept.
     """
+    folder.fetch(summary)
     try:
-        found = part(json.loads(summary.read_text(encoding="utf-8")), key, "fingerprint")
+        said = (folder.local / summary).read_text(encoding="utf-8")
+        found = part(json.loads(said), key, "fingerprint")
     except (OSError, ValueError):  # none, or damaged: there is nothing to keep
         found = None
-    folder = summary.parent
     is_free = found in (None, fingerprint)
-    return folder if is_free else folder.with_name(f"{folder.name}-{fingerprint[:8]}")
+    return folder if is_free else folder.parent / f"{folder.local.name}-{fingerprint[:8]}"
 
 
 def requests_of(job: Job) -> list[Request]:
@@ -162,7 +156,7 @@ def facts(job: Job) -> tuple[str, ...]:
         origin = f"not the set that the run was trained on, {one_line(sets.own.name, 40)}"
     trained = job.stored.experiment.data.protocol
     lines = (
-        f"checkpoint   {as_typed(job.choice.folder)}",
+        f"checkpoint   {job.choice.shown}",
         f"             {job.choice.words}; epoch {state.epoch} of lineage {state.lineage}",
         f"data         {job.title}: {len(job.row_ids):,}; {origin}",
     )
@@ -202,7 +196,7 @@ def checkpoint_record(job: Job) -> dict[str, Any]:
     """Which weights, of what."""
     state = job.stored.state
     return {
-        "folder": str(job.choice.folder),
+        "folder": str(job.choice.kept),
         "taken": job.choice.words,
         "epoch": state.epoch,
         "lineage": state.lineage,

@@ -15,16 +15,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.checkpoint_choice import Choice, choose
+from orchestrator.checkpoint_choice import Choice, chosen
 from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
+from orchestrator.config.home import Home, held
 from orchestrator.config.prediction import ExportConfig
-from orchestrator.config.storage import as_typed, exclusive, sha256_of, write_atomic, write_json
+from orchestrator.config.storage import sha256_of, write_atomic, write_json
 from orchestrator.environment import describe_environment
 from orchestrator.predict import open_checkpoint
 from orchestrator.results.model_card import (
     CARD,
+    EVALUATION,
     INTENDED_USE,
     LICENCE,
     NOT_EVALUATED,
@@ -57,18 +59,24 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(ExportConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
     refuse_lost_folder(config.out)
-    choice = choose(config.checkpoint)
+    with chosen(config.checkpoint) as choice:
+        _export(config, choice)
+    return 0
+
+
+def _export(config: ExportConfig, choice: Choice) -> None:
     _check_formats(config)
     stored, facts = open_checkpoint(choice, config.run_data)
-    metrics = _metrics(config, choice, stored)
-    out = Path(config.out).expanduser().absolute() if config.out else choice.home / FOLDER
-    print(f"checkpoint   {as_typed(choice.folder)}\n             {choice.words}", flush=True)
-    with exclusive(out, "out"):
-        (out / CARD).unlink(missing_ok=True)
-        checks = _write_formats(config.formats, stored, facts, out)
-        write_json(out / CARD, _card(choice.home.name, stored, facts, metrics, checks))
-    print(f"export       {as_typed(out)}  ({', '.join([*checks, CARD])})")
-    return 0
+    metrics = _metrics(config, choice.home, stored)
+    given = config.out and Home(Path(config.out).expanduser().absolute())
+    print(f"checkpoint   {choice.shown}\n             {choice.words}", flush=True)
+    with held(given or choice.home / FOLDER, "out", print) as out:
+        (out.local / CARD).unlink(missing_ok=True)
+        checks = _write_formats(config.formats, stored, facts, out.local)
+        card = _card(choice.home.local.name, stored, facts, metrics, checks)
+        write_json(out.local / CARD, card)
+        out.send_all()
+    print(f"export       {out.shown}  ({', '.join([*checks, CARD])})")
 
 
 def _check_formats(config: ExportConfig) -> None:
@@ -78,16 +86,18 @@ def _check_formats(config: ExportConfig) -> None:
         check_onnx_packages()
 
 
-def _metrics(config: ExportConfig, choice: Choice, stored: StoredModel) -> Mapping[str, Any] | str:
+def _metrics(config: ExportConfig, home: Home, stored: StoredModel) -> Mapping[str, Any] | str:
     """Figures of these very weights; another model's would be worse than none.
 
     Raises:
         ConfigError: the evaluation named is none, or of other weights.
     """
     if config.evaluation is None:
-        found = find_evaluation(choice.home, stored.sha256)
+        for name in home.folders("evaluations/*"):
+            home.fetch(f"{name}/{EVALUATION}")
+        found = find_evaluation(home.local, stored.sha256)
         return metrics_of(found[1]) if found else NOT_EVALUATED
-    path = Path(config.evaluation).expanduser() / "evaluation.json"
+    path = Path(config.evaluation).expanduser() / EVALUATION
     content = read_evaluation(path)
     if content is None or content["checkpoint"].get("model_sha256") != stored.sha256:
         raise ConfigError(

@@ -17,11 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchestrator.checkpoint_choice import Choice, choose
+from orchestrator.checkpoint_choice import Choice, chosen
 from orchestrator.cluster import refuse_lost_folder
 from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError, OrchestratorError
-from orchestrator.config.experiment import EMBEDDED
 from orchestrator.config.prediction import PredictConfig
 from orchestrator.config.storage import as_typed
 
@@ -60,12 +59,12 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command; returns its exit status."""
     config = parse(PredictConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
     refuse_lost_folder(config.out)
-    choice = choose(config.checkpoint)
     from orchestrator.ingest.loose_images import list_images
 
-    files = list_images(config.source)
-    stored, facts = open_checkpoint(choice, config.run_data)
-    print(f"checkpoint   {as_typed(choice.folder)}\n             {choice.words}")
+    with chosen(config.checkpoint) as choice:
+        files = list_images(config.source)
+        stored, facts = open_checkpoint(choice, config.run_data)
+    print(f"checkpoint   {choice.shown}\n             {choice.words}")
     print(f"images       {len(files):,} files, to {facts.image_shape[0]} px", flush=True)
     started = time.monotonic()
     found = _predict(config, stored, facts, files)
@@ -85,10 +84,7 @@ def open_checkpoint(choice: Choice, run_data: str | None) -> tuple[StoredModel, 
     from orchestrator.inference.stored_model import open_model
 
     stored = open_model(choice.folder)
-    place = run_data or stored.experiment.data.path
-    if place == EMBEDDED:  # the drawn faces lie beside the run that drew them
-        place = str(choice.home.parent / EMBEDDED)
-    return stored, model_facts(stored, place)
+    return stored, model_facts(stored, choice.place_of(run_data or stored.experiment.data.path))
 
 
 def _predict(

@@ -28,9 +28,9 @@ def absolute_address(text: str) -> str:
             f"must be a path or an address of {', '.join(SCHEMES)}; got {scheme}://..."
         )
     bucket = rest.partition("/")[0]
-    if not bucket or "@" in bucket or "?" in rest or "//" in rest:
+    if not bucket or "@" in bucket or "?" in rest or "//" in rest or ".." in rest.split("/"):
         raise ValueError(
-            f"must be {scheme}://bucket/folder, no credentials, options or empty parts; got {scheme}://... "
+            f"must be {scheme}://bucket/folder, no credentials, options, empty parts or '..'; got {scheme}://... "
             "Put credentials and endpoint into the environment"
         )
     return text.rstrip("/")

@@ -201,21 +201,25 @@ class ReportConfig(Section):
     """Set a study beside the paper that it reproduces."""
 
     study: Annotated[
-        LocalPath,
+        StoragePath,
         Field(
             description="folder of a study of `ablate`, or one that holds studies, runs and what "
-            "was made of them, such as that of `reproduce`"
+            "was made of them, such as that of `reproduce`; a path or s3://bucket/folder"
         ),
     ]
     also: Annotated[
-        tuple[LocalPath, ...],
+        tuple[StoragePath, ...],
         Field(
             description="more of the same: the other protocol's study, runs of `train`, "
-            "evaluations, diagnoses, adaptations, prepared sets"
+            "evaluations, diagnoses, adaptations, prepared sets; in the bucket of `study`, if that is in one"
         ),
     ] = ()
     out: Annotated[
-        LocalPath | None, Field(description="folder to write; null = report in the study's folder")
+        LocalPath | None,
+        Field(
+            description="folder to write; null = report in the study's folder, as it must be in an "
+            "object store: the report's figures lead to files beside it"
+        ),
     ] = None
 
 

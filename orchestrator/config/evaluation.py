@@ -14,10 +14,10 @@ from orchestrator.config.section import Count, Flag, LocalPath, Number, Section,
 
 Split = Literal["test", "validation", "train", "all"]
 Checkpoint = Annotated[
-    LocalPath,
+    StoragePath,
     Field(
         description="a checkpoint's folder; a run folder of `train` = its best checkpoint; a "
-        "study folder of `ablate` = the winner of its leaderboard"
+        "study folder of `ablate` = the winner of its leaderboard; a path or s3://bucket/folder"
     ),
 ]
 RunData = Annotated[

@@ -53,6 +53,12 @@ class Folder:
         return self.address.rstrip("/").rpartition("/")[2]
 
     @property
+    def parent(self) -> Folder:
+        """The folder that holds it; itself for a bucket or the root."""
+        above = self.address.rstrip("/").rpartition("/")[0]
+        return Folder(above) if above and not above.endswith("/") else self
+
+    @property
     def filesystem(self) -> fs.FileSystem:
         """What reads and writes it; built once a process, as it cannot travel cheaply."""
         scheme, found, rest = self.address.partition("://")

@@ -46,6 +46,11 @@ class Home:
         return replace(self, local=self.local / name, store=self.store and self.store / name)
 
     @property
+    def parent(self) -> Home:
+        """The folder that holds it."""
+        return replace(self, local=self.local.parent, store=self.store and self.store.parent)
+
+    @property
     def kept(self) -> Path | Folder:
         """Where it is kept, as processes on other nodes find it."""
         return self.store.folder if self.store else self.local
@@ -71,6 +76,12 @@ class Home:
         if self.store and self.store.has(name):
             self.store.download(name, self.local / name)
 
+    def fetch_folder(self, name: str) -> None:
+        """Brings all files of a folder here."""
+        if self.store:
+            there = self.store / name
+            there.download_all(there.files(), self.local / name)
+
     def send(self, *names: str) -> None:
         """Lets files be kept; returns when they are."""
         if self.store:
@@ -88,16 +99,19 @@ class Home:
 
     def send_folder(self, name: str) -> None:
         """Lets a folder be kept as it is here: what is not here any more goes there too."""
+        (self / name).send_all()
+
+    def send_all(self) -> None:
+        """Lets all of it be kept as it is here, but for hidden files: they say who holds it."""
         if self.store is None:
             return
         self.check()
-        here = self.local / name
-        names = [str(path.relative_to(here)) for path in sorted(here.rglob("*")) if path.is_file()]
-        there = self.store / name
-        gone = there.files().keys() - set(names)
-        there.upload_all(names, here)
+        files = (path for path in sorted(self.local.rglob("*")) if path.is_file())
+        names = [name for path in files if _is_seen(name := str(path.relative_to(self.local)))]
+        gone = {name for name in self.store.files() if _is_seen(name)} - set(names)
+        self.store.upload_all(names, self.local)
         for old in sorted(gone):
-            there.remove(old)
+            self.store.remove(old)
 
     def folders(self, pattern: str) -> list[str]:
         """Paths from here of the folders that a pattern of as many parts matches, in order."""
@@ -121,9 +135,13 @@ class Home:
         return (self.store / name).remove_all(first=MARKER)
 
 
+def _is_seen(name: str) -> bool:
+    return not any(part.startswith(".") for part in name.split("/"))
+
+
 @contextmanager
 def open_home(address: str) -> Iterator[Home]:
-    """The folder of runs at a path or address, for as long as the context lasts.
+    """A folder of runs, a study or a run at a path or address, for as long as the context lasts.
 
     Raises:
         ConfigError: an address of an unknown kind.
@@ -131,12 +149,30 @@ def open_home(address: str) -> Iterator[Home]:
     if "://" not in address:
         yield Home(Path(address).absolute())
         return
+    with scratch_folder() as scratch:
+        yield home_in(scratch, address)
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Where this process works on what an object store keeps."""
+    with tempfile.TemporaryDirectory(prefix="fer-runs-", ignore_cleanup_errors=True) as scratch:
+        yield Path(scratch)
+
+
+def home_in(scratch: Path, address: str) -> Home:
+    """What an object store keeps at an address, below a folder in which all is laid out as there.
+
+    Raises:
+        ConfigError: an address of an unknown kind.
+    """
     from orchestrator.config.folder import folder
     from orchestrator.config.object_store import Store
 
-    store = Store(folder(address))
-    with tempfile.TemporaryDirectory(prefix="fer-runs-", ignore_cleanup_errors=True) as scratch:
-        yield Home(Path(scratch), store)
+    there = folder(address)
+    local = scratch / there.path()
+    local.mkdir(parents=True, exist_ok=True)
+    return Home(local, Store(there))
 
 
 @contextmanager

@@ -60,6 +60,11 @@ class Store:
     def __truediv__(self, name: str) -> Store:
         return Store(self.folder / name)
 
+    @property
+    def parent(self) -> Store:
+        """The folder that holds it; itself for a bucket."""
+        return Store(self.folder.parent)
+
     def files(self) -> dict[str, int]:
         """Names and sizes of all objects below it, by their path from here, in order."""
         return {name: info.size for name, info in self._infos().items()}

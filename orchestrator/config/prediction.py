@@ -9,12 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
+from orchestrator.config.evaluation import Checkpoint
 from orchestrator.config.section import Count, LocalPath, Number, Section, StoragePath
 
-CHECKPOINT = (
-    "a checkpoint's folder; a run folder of `train` = its best checkpoint; a study folder of "
-    "`ablate` = the winner of its leaderboard"
-)
 RUN_DATA = (
     "where the set that the run was trained on lies now; looked at only where the checkpoint does "
     "not name its classes itself"
@@ -25,7 +22,7 @@ TABLES = (".csv", ".parquet")
 class PredictConfig(Section):
     """Label images that are not part of a data set."""
 
-    checkpoint: Annotated[LocalPath, Field(description=CHECKPOINT)]
+    checkpoint: Checkpoint
     source: Annotated[
         tuple[LocalPath, ...],
         Field(
@@ -74,7 +71,7 @@ class PredictConfig(Section):
 class ExportConfig(Section):
     """Write a trained model for use elsewhere."""
 
-    checkpoint: Annotated[LocalPath, Field(description=CHECKPOINT)]
+    checkpoint: Checkpoint
     formats: Annotated[
         tuple[Literal["safetensors", "torch", "onnx"], ...],
         Field(

@@ -147,8 +147,8 @@ class AdaptConfig(Section):
     out: Annotated[
         LocalPath | None,
         Field(
-            description="folder for the results; null = adaptations/<production> in the folder of "
-            "the run or study"
+            description="folder for the results, which all nodes see; null = "
+            "adaptations/<production> in the folder of the run or study, where that is no object store"
         ),
     ] = None
     batch_size: BatchSize = 256

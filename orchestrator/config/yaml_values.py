@@ -31,14 +31,14 @@ _MAX_DIGITS = 4300  # Python refuses longer ones; nobody means them
 
 
 def read_yaml(path: Path | str) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping.
+    """The mapping in a YAML file, at a path or address; an empty file is an empty mapping.
 
     Raises:
         ConfigError: If the file cannot be read, is not YAML, gives a key twice, or holds
             something else than a mapping; with the line.
     """
     try:
-        text = Path(expanded(str(path))).read_text(encoding="utf-8")
+        text = _read(str(path)).decode()
     except FileNotFoundError:
         raise ConfigError(f"{path}: must be a YAML file; it does not exist") from None
     except (OSError, ValueError) as error:  # ValueError: bytes that are no UTF-8, a NUL in a name
@@ -50,6 +50,15 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}:1: must hold keys and values; got {type(tree).__name__}")
     return tree
+
+
+def _read(place: str) -> bytes:
+    if "://" not in place:
+        return Path(expanded(place)).read_bytes()
+    from orchestrator.config.folder import folder  # with pyarrow: only for an object store
+
+    above, _, name = place.rpartition("/")
+    return folder(above, place).read(name)
 
 
 def parse_value(text: str) -> Any:

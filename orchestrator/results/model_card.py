@@ -13,6 +13,8 @@ from typing import Any, Final
 
 VERSION: Final = 1
 CARD: Final = "card.json"
+EVALUATION: Final = "evaluation.json"
+"""What `evaluate` writes last, in a folder of its own below `evaluations`."""
 TEST: Final = "test"
 LICENCE: Final = (
     "The code that made this file is under Apache-2.0. The weights are made from data and from "
@@ -34,7 +36,7 @@ def find_evaluation(home: Path, model_sha256: str) -> tuple[Path, Mapping[str, A
         model_sha256: of the weights.
     """
     found = []
-    for path in sorted(home.glob("evaluations/*/evaluation.json")):
+    for path in sorted(home.glob(f"evaluations/*/{EVALUATION}")):
         content = read_evaluation(path)
         if content and _is_of(content, model_sha256) and _is_own_test(content):
             found.append((str(content.get("time", "")), path, content))

@@ -18,12 +18,20 @@ THEIRS: Final = "theirs"
 
 @dataclass(frozen=True)
 class Linker:
-    """Makes cells that link from the report's folder to where a number is from."""
+    """Makes cells that link from the report's folder to where a number is from.
+
+    Attributes:
+        out: the report's folder.
+        top: below which all lies that the report can lead to; None = anywhere.
+    """
 
     out: Path
+    top: Path | None = None
 
     def address(self, file: Path) -> str:
-        """A file's relative address, percent-encoded."""
+        """A file's relative address, percent-encoded; "" for one that the report cannot lead to."""
+        if self.top and not file.is_relative_to(self.top):
+            return ""
         relative = os.path.relpath(file, self.out)
         return quote(relative.encode("utf-8", "surrogateescape"))
 

@@ -17,12 +17,14 @@ from pydantic import ValidationError
 
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import Experiment
+from orchestrator.config.home import Home
+from orchestrator.config.storage import MARKER
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.ingest.manifest import FILE_NAME, Manifest
 from orchestrator.results.report_cells import number, part
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_view import StudyView
-from orchestrator.tuning.ledger import LEDGER, read_records
+from orchestrator.tuning.ledger import LEDGER, RECORDS, fetch_ledger, read_records
 
 DEPTH: Final = 5
 """Folders below the one named: <out>/<run>/evaluations/<name> needs three."""
@@ -146,6 +148,34 @@ class Sources:
         """The set of that fingerprint."""
         same = [one for one in self.datasets if one.manifest.fingerprint == fingerprint]
         return same[0] if same else None
+
+
+def bring(home: Home) -> None:
+    """Bring here what a report reads of a folder in an object store; nothing on a disk.
+
+    Raises:
+        StorageError: the store does not answer.
+    """
+    if home.store is None:
+        return
+    sizes = home.store.files()
+    home.store.download_all([name for name in sizes if _is_read(name, sizes[name])], home.local)
+    for study in {name.rpartition(f"{RECORDS}/")[0] for name in sizes if _is_record(name)}:
+        fetch_ledger(home / study.rstrip("/") if study else home)
+
+
+def _is_read(name: str, size: int) -> bool:
+    *folders, file = name.split("/")
+    if file == MARKER:  # says which set a run was trained on
+        return folders[-3:-1] == ["checkpoints", "best"] and size <= MAX_BYTES
+    inside = INSIDE | {RECORDS}
+    is_open = not any(folder in inside or folder.startswith(".") for folder in folders)
+    is_ours = file.endswith((".json", ".jsonl", ".yaml")) and file != LEDGER
+    return is_open and is_ours and len(folders) <= DEPTH and size <= MAX_BYTES
+
+
+def _is_record(name: str) -> bool:
+    return name.split("/")[-2:-1] == [RECORDS] and name.count("/") <= DEPTH
 
 
 def find_sources(places: Sequence[Path]) -> Sources:

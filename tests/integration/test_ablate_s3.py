@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchestrator import ablate, leaderboard, train
+from orchestrator import ablate, adapt, diagnose, evaluate, leaderboard, report, train
 from orchestrator.config.folder import folder
 from orchestrator.config.home import open_home
 from orchestrator.config.object_store import Store
@@ -57,6 +57,31 @@ def test_a_study_in_a_bucket_goes_on_there_with_what_is_new(tmp_path, s3_bucket,
     assert "finished" in capsys.readouterr().out
     assert {"leaderboard.json", "leaderboard.html", "learning_curves.png"} <= store.files().keys()
     assert {path.name for path in tmp_path.iterdir()} == {"data", "space.yaml"}
+    assert_judged_there(f"{out}/s", tmp_path, capsys)
+
+
+def assert_judged_there(study: str, tmp_path: Path, capsys) -> None:
+    """Its winner is measured, compared and reported; results lie in the bucket, or where `out` says."""
+    assert evaluate.main([f"checkpoint={study}"]) == 0
+    production = write_set(tmp_path / "street", rows=300, image_px=32)
+    words = [f"checkpoint={study}", f"production={production}"]
+    assert diagnose.main(words) == 0
+    remedy = [*words, "remedies=[prior_correction,more_data]", "epochs=1"]
+    assert adapt.main([*remedy, f"out={tmp_path / 'adapted'}"]) == 0
+    assert report.main([f"study={study}"]) == 0
+    told = capsys.readouterr().out
+    for place in ("evaluations/data-group-test", "diagnoses/street"):
+        assert f"results      {study}/{place}  (" in told
+    assert f"report       {study}/report/report.html" in told
+    files = Store(folder(study)).files()
+    assert {
+        "evaluations/data-group-test/evaluation.json",
+        "evaluations/data-group-test/predictions.parquet",
+        "diagnoses/street/diagnosis.json",
+        "report/report.html",
+    } <= files.keys()
+    assert not [name for name in files if name.startswith(".") or "/." in name]
+    assert (tmp_path / "adapted" / "adapt.json").is_file()
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from prepared_set import write_set
 from trained_run import write_run
 
 from orchestrator.adaptation_job import checked_adaptation, facts, identity, record
+from orchestrator.checkpoint_choice import choose
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.production import REMEDIES, AdaptConfig
 from orchestrator.ingest.dataset import open_dataset, read_split_index
@@ -33,7 +34,8 @@ def production(tmp_path_factory):
 
 def adaptation(run, production, **values):
     given = {"classes": CLASSES, "since": 100, **values}
-    return checked_adaptation(AdaptConfig(checkpoint=str(run), production=str(production), **given))
+    config = AdaptConfig(checkpoint=str(run), production=str(production), **given)
+    return checked_adaptation(config, choose(config.checkpoint))
 
 
 def test_no_remedy_trains_on_a_group_that_measures(run, production):

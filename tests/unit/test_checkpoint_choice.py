@@ -39,7 +39,7 @@ def test_a_run_means_its_best_epoch(run):
     best = checkpoint(run / "checkpoints" / "best" / "epoch-0003")
     checkpoint(run / "checkpoints" / "last" / "epoch-0009")
     choice = choose(str(run))
-    assert (choice.folder, choice.home, choice.label) == (best, run, "")
+    assert (choice.folder, choice.home.local, choice.label) == (best, run, "")
     assert choice.words == "the best of run main-1a2b"
 
 
@@ -55,20 +55,20 @@ def test_a_study_means_the_winner_of_its_leaderboard(tmp_path):
     folder = study(tmp_path / "s", won_with(place))
     won = checkpoint(folder / place)
     choice = choose(str(folder))
-    assert (choice.folder, choice.home, choice.label) == (won, folder, "")
+    assert (choice.folder, choice.home.local, choice.label) == (won, folder, "")
     assert choice.words.startswith("the winner of study quickstart-1a2b3c4d: trial 1 (lr 0.2")
 
 
 def test_a_checkpoint_means_itself_and_knows_its_run_or_study(run, tmp_path):
     best = checkpoint(run / "checkpoints" / "best" / "epoch-0003")
     choice = choose(str(best))
-    assert (choice.folder, choice.home, choice.label) == (best, run, "best-epoch-0003")
+    assert (choice.folder, choice.home.local, choice.label) == (best, run, "best-epoch-0003")
     folder = study(tmp_path / "s", scored([0.3]))
     other = checkpoint(folder / "lineages" / "abc" / "milestones" / "epoch-0002")
-    assert choose(str(other)).home == folder
+    assert choose(str(other)).home.local == folder
     assert choose(str(other)).label == "lineages-abc-milestones-epoch-0002"
     alone = checkpoint(tmp_path / "alone" / "epoch-0001")
-    assert choose(str(alone)).home == tmp_path / "alone"
+    assert choose(str(alone)).home.local == tmp_path / "alone"
 
 
 @pytest.mark.parametrize("place", ["../outside", "/etc", "", "lineages/gone"])

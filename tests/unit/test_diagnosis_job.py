@@ -7,6 +7,7 @@ import pytest
 from prepared_set import write_set
 from trained_run import write_run
 
+from orchestrator.checkpoint_choice import choose
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.production import DiagnoseConfig
 from orchestrator.diagnosis_job import checked_comparison, record, thinned
@@ -29,9 +30,8 @@ def production(tmp_path_factory):
 
 
 def compare(run, production, **values):
-    return checked_comparison(
-        DiagnoseConfig(checkpoint=str(run), production=str(production), **values)
-    )
+    config = DiagnoseConfig(checkpoint=str(run), production=str(production), **values)
+    return checked_comparison(config, choose(config.checkpoint))
 
 
 def drawn(comparison):
@@ -45,7 +45,7 @@ def test_the_runs_validation_split_is_compared_with_all_of_production(run, produ
     assert (first.dataset.name, second.dataset.name) == ("faces", "street")
     assert set(found.job.own_index.splits[first.row_ids]) == {"validation"}
     assert second.row_ids.tolist() == list(range(300))
-    assert found.out == run / "diagnoses" / "street"
+    assert found.out.local == run / "diagnoses" / "street"
     reference, other = found.outputs(drawn(found))
     assert reference.labels.tolist() == found.job.own_index.labels[first.row_ids].tolist()
     assert other.labels is not None
@@ -80,14 +80,14 @@ def test_a_set_is_not_compared_with_itself(run, dataset):
 def test_a_diagnosis_of_another_set_of_the_same_name_is_not_written_over(run, production, tmp_path):
     done = compare(run, production)
     other = write_set(tmp_path / "street", rows=90, image_px=32)
-    done.out.mkdir(parents=True)
-    summary = done.out / "diagnosis.json"
+    done.out.local.mkdir(parents=True)
+    summary = done.out.local / "diagnosis.json"
     try:
         summary.write_text(json.dumps(record(done, "a test", kept=4)))
         found = compare(run, other)
         fingerprint = found.job.sets.measured.fingerprint
-        assert found.out == done.out.with_name(f"street-{fingerprint[:8]}")
-        assert compare(run, production).out == done.out
+        assert found.out.local == done.out.local.with_name(f"street-{fingerprint[:8]}")
+        assert compare(run, production).out.local == done.out.local
     finally:
         summary.unlink()
 

@@ -11,6 +11,7 @@ from prepared_set import write_set
 from trained_run import small_model, write_run
 
 from orchestrator import evaluation_job
+from orchestrator.checkpoint_choice import choose
 from orchestrator.config.errors import CheckpointError, ConfigError, DatasetError
 from orchestrator.config.evaluation import EvaluateConfig
 from orchestrator.config.storage import sha256_of
@@ -36,7 +37,8 @@ def run(dataset, tmp_path):
 
 def job(run, **values):
     given = {path.replace("__", "."): value for path, value in values.items()}
-    return checked_job(validate(EvaluateConfig, ("a test", {"checkpoint": str(run), **given})))
+    config = validate(EvaluateConfig, ("a test", {"checkpoint": str(run), **given}))
+    return checked_job(config, choose(config.checkpoint))
 
 
 def test_without_more_words_the_test_split_of_the_runs_own_set_is_measured(run, dataset):
@@ -46,7 +48,7 @@ def test_without_more_words_the_test_split_of_the_runs_own_set_is_measured(run, 
     assert found.protocol == "group"
     assert (found.index.splits[found.row_ids] == "test").all()
     assert (found.own_index.splits[found.validation_ids] == "validation").all()
-    assert found.out == run / "evaluations" / "faces-group-test"
+    assert found.out.local == run / "evaluations" / "faces-group-test"
     said = "\n".join(facts(found))
     assert "the best of run small; epoch 2" in said
     assert "faces, group split, test rows: 12; the set that the run was trained on" in said
@@ -80,7 +82,7 @@ def test_another_set_is_measured_on_its_own_rows_and_calibrated_on_the_runs(run,
     assert (first.dataset.name, len(first.row_ids)) == ("production", 90)
     assert (second.dataset.name, len(second.row_ids)) == ("faces", 12)
     assert "not the set that the run was trained on, faces" in facts(found)[-1]
-    assert found.out.name == "production-random-all"
+    assert found.out.local.name == "production-random-all"
 
 
 def test_the_runs_own_set_is_known_by_its_content_wherever_it_lies(run, dataset, tmp_path):
@@ -161,7 +163,7 @@ def test_another_set_without_official_splits_is_measured_by_its_groups(tmp_path)
     run = write_run(tmp_path / "small", own, data__protocol="official")
     other = write_set(tmp_path / "production", rows=90, image_px=32)
     found = job(run, data__path=str(other), split="all")
-    assert (found.protocol, found.out.name) == ("group", "production-group-all")
+    assert (found.protocol, found.out.local.name) == ("group", "production-group-all")
     assert facts(found)[-1].strip() == "parted by group: it has no official splits"
     assert job(run).protocol == "official"
     theirs = write_set(tmp_path / "theirs", rows=90, image_px=32, splits=official(90))
@@ -186,14 +188,14 @@ def test_results_of_another_set_of_the_same_name_are_not_written_over(run, tmp_p
         return job(run, data__path=str(place), split="all")
 
     done = found(first)
-    done.out.mkdir(parents=True)
-    (done.out / "evaluation.json").write_text(json.dumps(record(done, PACE, "a test")))
+    done.out.local.mkdir(parents=True)
+    (done.out.local / "evaluation.json").write_text(json.dumps(record(done, PACE, "a test")))
     other = found(second)
-    assert other.out.name == f"production-group-all-{other.sets.measured.fingerprint[:8]}"
-    assert other.out.parent == done.out.parent
-    assert found(first).out == done.out
-    (done.out / "evaluation.json").write_text("damaged")
-    assert found(second).out == done.out
+    assert other.out.local.name == f"production-group-all-{other.sets.measured.fingerprint[:8]}"
+    assert other.out.local.parent == done.out.local.parent
+    assert found(first).out.local == done.out.local
+    (done.out.local / "evaluation.json").write_text("damaged")
+    assert found(second).out.local == done.out.local
 
 
 def test_classes_are_mapped_by_name_and_unknown_ones_refused(dataset):
@@ -216,7 +218,7 @@ def test_names_of_data_sets_make_harmless_folder_names(run, tmp_path):
     hostile = dataclasses.replace(other, name="../../a b\x1b")
     config = EvaluateConfig(checkpoint=str(run))
     choice = job(run).choice
-    out = evaluation_job._out(config, choice, hostile, "group")
+    out = evaluation_job._out(config, choice, hostile, "group").local
     assert out.parent == run / "evaluations"
     assert out.name == "_.._a_b_-group-test"
     shown = dataclasses.replace(job(run), sets=DataSets(hostile, hostile, (0, 1, 2)))
