@@ -1,5 +1,6 @@
 """Every benchmark of training that needs Ray runs to its end at small sizes, and says something."""
 
+import itertools
 import re
 
 import pytest
@@ -10,8 +11,11 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.usefixtures("local_
 
 
 def table_rows(text: str) -> list[list[str]]:
-    """Cells of all rows that hold a figure."""
-    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    """Cells of all rows that hold a figure, without the heads of tables."""
+    lines = text.splitlines()
+    heads = {above for above, rule in itertools.pairwise(lines) if rule.startswith("|-")}
+    of_tables = [line for line in lines if line.startswith("| ") and line not in heads]
+    rows = [line.strip("| ").split(" | ") for line in of_tables]
     return [row for row in rows if any(re.search(r"\d", cell) for cell in row[1:])]
 
 
