@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.config.errors import ConfigError
+from orchestrator.config.address import is_below
+from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED
-from orchestrator.config.home import Home, open_home
+from orchestrator.config.home import Home, home_in, scratch_folder
 from orchestrator.config.storage import MARKER
 from orchestrator.results.leaderboard_cells import values_text, varied_paths
 from orchestrator.results.printable import one_line
@@ -83,8 +84,16 @@ def chosen(place: str) -> Iterator[Choice]:
     if "://" not in place:
         yield choose(place)
         return
-    with open_home(place) as home:
-        yield _taken(_kind(home), home, place)
+    with scratch_folder() as scratch:
+        try:
+            home = home_in(scratch, place)
+            yield _taken(_kind(home), home, place)
+        except OrchestratorError as error:  # about a file here: it is to name what is kept
+            here, kept = f"{scratch}/", f"{place.partition('://')[0]}://"
+            error.args = tuple(
+                said.replace(here, kept) if isinstance(said, str) else said for said in error.args
+            )
+            raise
 
 
 def choose(place: str) -> Choice:
@@ -106,7 +115,8 @@ def _kind(home: Home) -> Kind | None:
         return _itself
     if _has_ledger(home):
         return _winner
-    return _of_run if home.has(CONFIG) or (home.local / CHECKPOINTS).exists() else None
+    is_run = home.has(CONFIG) if home.store else (home.local / CHECKPOINTS).exists()
+    return _of_run if is_run else None
 
 
 def _taken(kind: Kind | None, home: Home, place: str) -> Choice:
@@ -126,7 +136,7 @@ def _itself(folder: Home) -> Choice:
     above = _above(folder)
     home = next((one for one in above if one.has(CONFIG) or _has_ledger(one)), above[0])
     name = folder.local.relative_to(home.local)
-    home.fetch_folder(str(name))
+    _fetch(home, str(name))
     parts = [part for part in name.parts if part != CHECKPOINTS]
     words = f"the checkpoint named, {one_line('/'.join(parts))}"
     return Choice(home, str(name), words, "-".join(parts))
@@ -145,7 +155,7 @@ def _of_run(run: Home) -> Choice:
         folders = run.folders(f"{CHECKPOINTS}/{kind}/*")
         whole = [name for name in folders if run.has(f"{name}/{MARKER}")]
         if whole:
-            run.fetch_folder(whole[-1])
+            _fetch(run, whole[-1])
             return Choice(run, whole[-1], f"the {kind} of run {one_line(run.local.name)}")
     raise ConfigError(
         f"checkpoint: the run must have a finished epoch; {run.kept} has none. Train it first"
@@ -171,6 +181,16 @@ def _winner(study: Home) -> Choice:
     return Choice(study, row.checkpoint, f"{words} ({values})" if values else words)
 
 
+def _fetch(home: Home, name: str) -> None:
+    try:
+        home.fetch_folder(name)
+    except FileNotFoundError:
+        raise ConfigError(
+            f"checkpoint: must stay while it is read; {home.kept}/{name} was removed, as a training does "
+            "with older ones. Run the same command again"
+        ) from None
+
+
 def _num_workers(records: Iterable[Mapping[str, Any]]) -> int:
     """Of the newest command's slots."""
     heads = [record for record in records if record["record"] == "study"]
@@ -182,9 +202,9 @@ def _num_workers(records: Iterable[Mapping[str, Any]]) -> int:
 def _bring_checkpoint(row: TrialRow, study: Home, workers: int) -> None:
     """The ledger is input: what it names must lie in the study's own folder."""
     folder = study.local / row.checkpoint
-    inside = folder.resolve().is_relative_to(study.local.resolve())
-    if row.checkpoint and inside and study.has(f"{row.checkpoint}/{MARKER}"):
-        study.fetch_folder(row.checkpoint)
+    is_inside = folder.resolve().is_relative_to(study.local.resolve())
+    if is_inside and is_below(row.checkpoint) and study.has(f"{row.checkpoint}/{MARKER}"):
+        _fetch(study, row.checkpoint)
         return
     from orchestrator.lost_weights import making_lines  # with Optuna: a second, only here
 

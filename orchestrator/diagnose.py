@@ -94,10 +94,10 @@ def _diagnose(
 
 
 def _write(report: Report, out: Home) -> None:
-    from orchestrator.results.diagnosis_report import text, write_diagnosis
+    from orchestrator.results.diagnosis_report import SUMMARY, text, write_diagnosis
 
     write_diagnosis(report, out.local)
-    out.send_all()
+    out.send_results(SUMMARY)
     print(text(report))
     files = "diagnosis.html, report.txt, diagnosis.json, priors.png"
     print(f"results      {out.shown}  ({files})")

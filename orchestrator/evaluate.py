@@ -143,11 +143,11 @@ def _predictions(
 def _write(job: Job, evaluation: Evaluation, out: Home) -> None:
     """Writes the files and prints what a reader decides by."""
     from orchestrator.ingest.pixels import images_of
-    from orchestrator.results.evaluation_report import figures, write_evaluation
+    from orchestrator.results.evaluation_report import PICTURES, SUMMARY, figures, write_evaluation
 
     rows = [mistake.row_id for mistake in evaluation.mistakes]
     write_evaluation(evaluation, images_of(job.sets.measured, rows), out.local)
-    out.send_all()
+    out.send_results(SUMMARY, PICTURES)
     print(figures(evaluation))
     files = "report.txt, evaluation.json, predictions.parquet, groups.csv, pictures"
     print(f"results      {out.shown}  ({files})")

@@ -75,7 +75,7 @@ def _export(config: ExportConfig, choice: Choice) -> None:
         checks = _write_formats(config.formats, stored, facts, out.local)
         card = _card(choice.home.local.name, stored, facts, metrics, checks)
         write_json(out.local / CARD, card)
-        out.send_all()
+        out.send_results(CARD, tuple(FILES.values()))
     print(f"export       {out.shown}  ({', '.join([*checks, CARD])})")
 
 

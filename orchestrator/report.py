@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 from orchestrator.cluster import refuse_lost_folder
@@ -36,6 +36,7 @@ EXAMPLES = (
 )
 FOLDER = "report"
 PAGE, TEXT = "report.html", "report.md"
+FIGURES = ("figure-*.png",)
 PARTLY = 1
 
 
@@ -44,15 +45,13 @@ def main(argv: Sequence[str]) -> int:
     config = parse(ReportConfig, argv, command=COMMAND, description=DESCRIPTION, examples=EXAMPLES)
     refuse_lost_folder(config.out)
     _refuse_apart(config)
-    with scratch_folder() as scratch:
-        study = _folder("study", config.study, scratch)
-        also = [_folder("also", place, scratch) for place in config.also]
-        return _report(config, study, also, scratch)
+    with scratch_folder() if _stored(config) else nullcontext() as scratch:
+        return _report(config, scratch)
 
 
 def _refuse_apart(config: ReportConfig) -> None:
     """The report's figures lead to files by the way from it to them."""
-    buckets = {place.rpartition("://")[2].partition("/")[0] for place in _stored(config)}
+    buckets = {"/".join(place.split("/")[:3]) for place in _stored(config)}
     places = (config.study, *config.also, *filter(None, [config.out]))
     if buckets and (len(buckets) > 1 or config.out or len(_stored(config)) < len(places)):
         raise ConfigError(
@@ -65,22 +64,13 @@ def _stored(config: ReportConfig) -> list[str]:
     return [place for place in (config.study, *config.also) if "://" in place]
 
 
-def _folder(field: str, place: str, scratch: Path) -> Home:
-    """A folder on a disk; or one in an object store, with what a report reads of it brought here."""
-    if "://" in place:
-        home = home_in(scratch, place)
-        bring(home)
-        return home
-    folder = Path(place).expanduser().absolute()
-    with suppress(OSError, ValueError):  # too long a name, a zero byte
-        if folder.is_dir():
-            return Home(folder)
-    raise ConfigError(f"{field}: must be a folder; got {place!r}")
-
-
-def _report(config: ReportConfig, study: Home, also: Sequence[Home], scratch: Path) -> int:
+def _report(config: ReportConfig, scratch: Path | None) -> int:
     """Writes it and says what it is made of; returns the exit status."""
+    named = [("study", config.study), *(("also", place) for place in config.also)]
+    study, *also = [_folder(field, place, scratch) for field, place in named]
+    lost = [one for home in (study, *also) for one in bring(home)]
     sources = find_sources([home.local for home in (study, *also)])
+    sources.unreadable += lost
     if sources.is_empty:
         raise ConfigError(
             "study: must hold a study, a run or an evaluation, at most a few folders deep; got "
@@ -88,32 +78,40 @@ def _report(config: ReportConfig, study: Home, also: Sequence[Home], scratch: Pa
         )
     given = config.out and Home(Path(config.out).expanduser().absolute())
     with held(given or study / FOLDER, "out", print) as out:
-        _write(sources, study, out.local, scratch)
-        out.send_all()
+        linker = Linker(out.local, scratch, config.study.partition("://")[0])
+        _write(sources, f"Report of {study.local.name}", linker)
+        out.send_results(PAGE, FIGURES)
     print(*_found(sources), sep="\n")
     print(f"report       {out.shown / PAGE}  ({TEXT} and pictures beside it)")
     for file, reason in sources.unreadable:
-        (line,) = study.named([f"{one_line(str(file))}: {one_line(reason, 200)}"])
+        line = f"{one_line(linker.shown(str(file)))}: {one_line(linker.shown(reason), 200)}"
         print(f"not read     {line}", file=sys.stderr)
     return PARTLY if sources.unreadable else 0
 
 
-def _write(sources: Sources, study: Home, out: Path, scratch: Path) -> None:
+def _folder(field: str, place: str, scratch: Path | None) -> Home:
+    if scratch is not None:
+        return home_in(scratch, place)
+    folder = Path(place).expanduser().absolute()
+    with suppress(OSError, ValueError):  # too long a name, a zero byte
+        if folder.is_dir():
+            return Home(folder)
+    raise ConfigError(f"{field}: must be a folder; got {place!r}")
+
+
+def _write(sources: Sources, title: str, linker: Linker) -> None:
     """Draws, then writes Markdown, then the page: where it is, the rest belongs to it."""
     from orchestrator.results.report_html import report_html
     from orchestrator.results.report_markdown import report_markdown
     from orchestrator.results.report_story import report_of
 
+    out = linker.out
     (out / PAGE).unlink(missing_ok=True)
-    for old in out.glob("figure-*.png"):
+    for old in out.glob(FIGURES[0]):
         old.unlink()
-    linker = Linker(out, top=scratch if study.store else None)
-    report = report_of(sources, f"Report of {study.local.name}", linker)
-    for name, text in ((TEXT, report_markdown(report)), (PAGE, report_html(report))):
-        scheme = str(study.kept).partition("://")[0]
-        # What was brought lies below this folder as in its bucket.
-        shown = text.replace(f"{scratch}/", f"{scheme}://") if study.store else text
-        write_atomic(out / name, shown.encode("utf-8", "replace"))
+    report = report_of(sources, title, linker)
+    write_atomic(out / TEXT, report_markdown(report).encode("utf-8", "replace"))
+    write_atomic(out / PAGE, report_html(report).encode("utf-8", "replace"))
 
 
 def _found(sources: Sources) -> list[str]:

@@ -36,6 +36,11 @@ def absolute_address(text: str) -> str:
     return text.rstrip("/")
 
 
+def is_below(name: str) -> bool:
+    """Whether a name, as a path, stays below the folder that it is a name in."""
+    return not {"", ".", ".."}.intersection(name.split("/"))
+
+
 def expanded(path: str) -> str:
     """`~` is the home folder: not every shell expands it behind `out=`, none behind `data.path=`."""
     return os.path.expanduser(path)  # noqa: PTH111 - Path's may raise, and changes what was typed

@@ -17,6 +17,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchestrator.config.errors import ConfigError
 from orchestrator.config.storage import MARKER, as_typed, exclusive, remove_checkpoint
 
 if TYPE_CHECKING:  # pyarrow takes a while: only where there is an object store
@@ -77,7 +78,11 @@ class Home:
             self.store.download(name, self.local / name)
 
     def fetch_folder(self, name: str) -> None:
-        """Brings all files of a folder here."""
+        """Brings all files of a folder here.
+
+        Raises:
+            FileNotFoundError: one of them was removed meanwhile.
+        """
         if self.store:
             there = self.store / name
             there.download_all(there.files(), self.local / name)
@@ -99,19 +104,33 @@ class Home:
 
     def send_folder(self, name: str) -> None:
         """Lets a folder be kept as it is here: what is not here any more goes there too."""
-        (self / name).send_all()
-
-    def send_all(self) -> None:
-        """Lets all of it be kept as it is here, but for hidden files: they say who holds it."""
         if self.store is None:
             return
         self.check()
-        files = (path for path in sorted(self.local.rglob("*")) if path.is_file())
-        names = [name for path in files if _is_seen(name := str(path.relative_to(self.local)))]
-        gone = {name for name in self.store.files() if _is_seen(name)} - set(names)
-        self.store.upload_all(names, self.local)
+        here, there = self.local / name, self.store / name
+        names = _files(here)
+        gone = there.files().keys() - set(names)
+        there.upload_all(names, here)
         for old in sorted(gone):
-            self.store.remove(old)
+            there.remove(old)
+
+    def send_results(self, last: str, ours: Sequence[str] = ()) -> None:
+        """Lets the results that lie in it be kept: while one is missing, the last is not there.
+
+        Args:
+            last: the file that says that the others are whole.
+            ours: patterns of names; what one matches and is not here any more goes there, too.
+        """
+        if self.store is None:
+            return
+        self.check()
+        names = [name for name in _files(self.local) if not name.startswith(".") and name != last]
+        there = self.store.files().keys() - set(names)
+        old = [name for name in sorted(there) if any(fnmatchcase(name, each) for each in ours)]
+        for name in (last, *old):
+            self.store.remove(name)
+        self.store.upload_all(names, self.local)
+        self.store.upload(self.local / last, last)
 
     def folders(self, pattern: str) -> list[str]:
         """Paths from here of the folders that a pattern of as many parts matches, in order."""
@@ -135,8 +154,9 @@ class Home:
         return (self.store / name).remove_all(first=MARKER)
 
 
-def _is_seen(name: str) -> bool:
-    return not any(part.startswith(".") for part in name.split("/"))
+def _files(folder: Path) -> list[str]:
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return [str(path.relative_to(folder)) for path in files]
 
 
 @contextmanager
@@ -164,14 +184,20 @@ def home_in(scratch: Path, address: str) -> Home:
     """What an object store keeps at an address, below a folder in which all is laid out as there.
 
     Raises:
-        ConfigError: an address of an unknown kind.
+        ConfigError: an address of an unknown kind, or one that is no path here.
     """
     from orchestrator.config.folder import folder
     from orchestrator.config.object_store import Store
 
     there = folder(address)
     local = scratch / there.path()
-    local.mkdir(parents=True, exist_ok=True)
+    try:
+        local.mkdir(parents=True, exist_ok=True)
+    except OSError as error:  # a part that is longer than a folder's name may be
+        raise ConfigError(
+            f"{address[:80]}: must be an address whose parts can be names of folders, too; got "
+            f"{error.strerror}. Choose another one"
+        ) from error
     return Home(local, Store(there))
 
 

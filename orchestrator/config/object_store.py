@@ -21,9 +21,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pyarrow as pa
 from pyarrow import fs
 
 from orchestrator.config import alive
+from orchestrator.config.address import is_below
 from orchestrator.config.errors import StorageError
 from orchestrator.config.folder import UPLOAD_BYTES, Folder
 
@@ -66,7 +68,10 @@ class Store:
         return Store(self.folder.parent)
 
     def files(self) -> dict[str, int]:
-        """Names and sizes of all objects below it, by their path from here, in order."""
+        """Names and sizes of all objects below it, by their path from here, in order.
+
+        A key of a bucket can hold anything: one whose name as a path would lead elsewhere is none of ours.
+        """
         return {name: info.size for name, info in self._infos().items()}
 
     def changed_ns(self) -> dict[str, int]:
@@ -76,6 +81,14 @@ class Store:
     def has(self, name: str) -> bool:
         """Whether there is an object of that name."""
         return self._patiently(lambda: self.folder.size(name)) is not None
+
+    def read(self, name: str) -> bytes:
+        """A small object.
+
+        Raises:
+            FileNotFoundError: there is none of that name.
+        """
+        return self._patiently(lambda: self.folder.read(name))
 
     def put(self, name: str, content: bytes) -> None:
         """Writes a small object; what was there stays until it is replaced whole."""
@@ -101,7 +114,7 @@ class Store:
             StorageError: a name leads out of that folder: keys of a bucket can hold anything.
         """
         wanted = list(names)
-        if strange := [name for name in wanted if ".." in name.split("/")]:
+        if strange := [name for name in wanted if not is_below(name)]:
             raise StorageError(
                 f"storage: names in {self} must stay below it; got {strange[0]!a}. Somebody else "
                 "wrote it: remove it, or choose another folder"
@@ -133,7 +146,7 @@ class Store:
         selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
         found = self._patiently(lambda: self.folder.filesystem.get_file_info(selector))
         files = {i.path[len(root) + 1 :]: i for i in found if i.type == fs.FileType.File}
-        return dict(sorted(files.items()))
+        return {name: info for name, info in sorted(files.items()) if is_below(name)}
 
     def _put(self, name: str, content: bytes) -> None:
         # Small enough to be kept back until `close`, which sends all of it or fails: unlike an
@@ -163,7 +176,7 @@ class Store:
                 return step()
             except FileNotFoundError:
                 raise
-            except OSError as error:
+            except (OSError, pa.ArrowInvalid) as error:
                 passes = _PASSING.search(str(error)) is not None
                 if not passes or time.monotonic() + pause_s > until_s:
                     raise store_error(error, str(self)) from error
@@ -172,7 +185,7 @@ class Store:
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def store_error(error: OSError, address: str) -> StorageError:
+def store_error(error: Exception, address: str) -> StorageError:
     """The error as one that a user can mend."""
     words = " ".join(str(error).split())[:300]
     return StorageError(

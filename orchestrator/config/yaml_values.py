@@ -55,10 +55,12 @@ def read_yaml(path: Path | str) -> dict[str, Any]:
 def _read(place: str) -> bytes:
     if "://" not in place:
         return Path(expanded(place)).read_bytes()
-    from orchestrator.config.folder import folder  # with pyarrow: only for an object store
+    # With pyarrow: only for an object store.
+    from orchestrator.config.folder import folder
+    from orchestrator.config.object_store import Store
 
     above, _, name = place.rpartition("/")
-    return folder(above, place).read(name)
+    return Store(folder(above, "--config")).read(name)
 
 
 def parse_value(text: str) -> Any:

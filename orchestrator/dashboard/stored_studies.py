@@ -2,128 +2,146 @@
 
 Each question goes over a network and costs a little. So a study that has open trials is asked for the
 record that would come next, and all of its records are listed only now and then: another driver goes
-on under names of its own (`tuning/ledger.py`). In one look only so many records are fetched, those
-of the newest studies first: a long one that is read for the first time holds up no other.
+on under names of its own (`tuning/ledger.py`). What a look has to ask is asked at once, and it fetches
+only so many records, of the newest studies first: a long one that is read for the first time holds up
+no other. Whatever fails is of one study, and tried again after growing pauses.
 """
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pyarrow import fs
 
-from orchestrator.config.errors import OrchestratorError
 from orchestrator.config.folder import Folder
-from orchestrator.config.object_store import AT_ONCE, store_error
-from orchestrator.dashboard.study_files import MAX_LINE_BYTES, MAX_STUDIES, record_of
-from orchestrator.tuning.ledger import RECORDS
+from orchestrator.config.lease import CLAIMS
+from orchestrator.config.object_store import AT_ONCE, remedy_for
+from orchestrator.dashboard.study_files import MAX_STUDIES, record_of
+from orchestrator.results.printable import one_line
+from orchestrator.tuning.ledger import MAX_RECORD_BYTES, RECORD_NAME, RECORDS
 
-LIST_EVERY_S: Final = 15.0
+LIST_EVERY_S: Final = 4.0
+"""For each thousand records, which are a page of a listing."""
+PAGE: Final = 1000
 IDLE_LOOK_S: Final = 30.0
-"""Between looks at a study that has ended, or whose driver has been gone for long."""
+"""The longest time between listings; and between looks at a study that has ended or is quiet."""
 LONG_QUIET_S: Final = 3600.0
+RANK_EVERY_S: Final = 300.0
+"""Between looks at a study that is older than those that are shown."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
-"""Between looks at a folder that is no study so far."""
+"""After a failure, and between looks at a folder that is no study so far."""
 RECORDS_A_LOOK: Final = 512
-_RECORD: Final = re.compile(r"(\d{9})-([0-9a-f]+)\.json")
 
 Clock = Callable[[], float]
 
 
 @dataclass
-class Allowance:
-    """How many records this look may still fetch."""
+class Pauses:
+    """When to try again: after ever longer pauses."""
 
-    left: int = RECORDS_A_LOOK
+    due_s: float = 0.0
+    pause_s: float = FIRST_PAUSE_S
 
-    def take(self, wanted: int) -> int:
-        """As many as wanted, or as are left."""
-        taken = min(wanted, self.left)
-        self.left -= taken
-        return taken
+    def lengthen(self, now_s: float, longest_s: float = LONGEST_PAUSE_S) -> None:
+        """It was no use this time."""
+        self.due_s = now_s + min(self.pause_s, longest_s)
+        self.pause_s = min(2 * self.pause_s, LONGEST_PAUSE_S)
 
 
 class StoredLedger:
-    """The records of one study that have come since the last look."""
+    """The records of one study: those that were fetched since they were asked for last."""
 
-    def __init__(self, records: Folder, allowance: Allowance, clock: Clock = time.time) -> None:
-        """List what there is.
+    def __init__(self, records: Folder, clock: Clock = time.time) -> None:
+        """Ask nothing yet.
 
         Args:
             records: the folder that holds them.
-            allowance: shared by the studies of a look.
             clock: seconds since 1970, as the store counts them.
-
-        Raises:
-            OSError: the store does not answer.
         """
-        self._records, self._allowance, self._clock = records, allowance, clock
+        self._records, self._clock = records, clock
         self._known: set[str] = set()
         self._waiting: list[str] = []
-        self._listed_s = self._looked_s = clock()
+        self._fetched: list[bytes] = []
+        self._is_open = True
+        self._listed_s = self._looked_s = float("-inf")
+        self._pauses = Pauses()
         self.changed_s = 0.0
-        """When the newest record was written; 0 where there is none."""
-        self._list()
+        """When the newest record was written; 0 where none is known."""
+        self.problem = ""
+        """Why the store gives no answer; "" where it does."""
 
     def new_records(self, *, is_open: bool = True) -> Iterator[dict[str, Any]]:
-        """Yield records that are new, in the order of their names.
+        """Yield the records that were fetched, in the order of their names.
 
         Args:
             is_open: whether the study has trials that have not ended.
 
         Raises:
-            OrchestratorError: one is no record, or longer than any record is.
-            OSError: the store does not answer; what was not yielded comes at a later look.
+            OrchestratorError: one is no record.
         """
-        if not self._waiting and self._is_due(is_open):
-            self._look()
-        names = self._waiting[: self._allowance.take(len(self._waiting))]
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            contents = list(threads.map(self._read, names))
-        del self._waiting[: len(names)]
-        yield from map(record_of, contents)
+        self._is_open = is_open
+        fetched, self._fetched = self._fetched, []
+        yield from map(record_of, fetched)
 
-    def _is_due(self, is_open: bool) -> bool:
+    def look(self) -> list[str]:
+        """Find out which records are new; returns the names of those that are to be read."""
+        if not self._waiting and self._is_due():
+            self._looked_s = self._clock()
+            try:
+                self._list() if self._is_to_list() else self._probe()
+                self._pauses, self.problem = Pauses(), ""
+            except Exception as error:  # noqa: BLE001 - anything that a store or its library may say
+                self._fail(error)
+        return self._waiting if self._clock() >= self._pauses.due_s else []
+
+    def read(self, name: str) -> bytes | Exception:
+        """A record, or why it cannot be read."""
+        try:
+            with self._records.open(name) as file:
+                # A longer one is no record: `record_of` will say so of its beginning.
+                return bytes(file.read(MAX_RECORD_BYTES))
+        except Exception as error:  # noqa: BLE001 - anything that a store or its library may say
+            return error
+
+    def take(self, contents: Iterable[bytes | Exception]) -> None:
+        """Take what was read of the first that wait; from one that could not be on, they wait on."""
+        for content in contents:
+            if isinstance(content, Exception):
+                self._fail(content)
+                return
+            self._fetched.append(content)
+            del self._waiting[0]
+
+    def _fail(self, error: Exception) -> None:
+        self._pauses.lengthen(self._clock())
+        self.problem = one_line(str(error), 200)
+
+    def _is_due(self) -> bool:
         now_s = self._clock()
-        is_busy = is_open and now_s - self.changed_s < LONG_QUIET_S
+        if now_s < self._pauses.due_s:
+            return False
+        is_busy = self._is_open and now_s - self.changed_s < LONG_QUIET_S
         return is_busy or now_s - self._looked_s >= IDLE_LOOK_S
 
-    def _look(self) -> None:
-        self._looked_s = self._clock()
-        if self._looked_s - self._listed_s >= LIST_EVERY_S:
-            self._listed_s = self._looked_s
-            self._list()
-            return
+    def _is_to_list(self) -> bool:
+        every_s = min(IDLE_LOOK_S, LIST_EVERY_S * (1 + len(self._known) // PAGE))
+        return self._clock() - self._listed_s >= every_s
+
+    def _probe(self) -> None:
         while (name := self._next()) and self._is_there(name):
-            self._take([name])
+            self._await([name])
             self.changed_s = self._looked_s
 
     def _list(self) -> None:
-        selector = fs.FileSelector(self._records.path(), allow_not_found=True)
-        found = self._records.filesystem.get_file_info(selector)
-        infos = [info for info in found if _RECORD.fullmatch(info.base_name)]
-        self._take(sorted(info.base_name for info in infos))
-        self.changed_s = max((info.mtime_ns / 1e9 for info in infos), default=self.changed_s)
-
-    def _read(self, name: str) -> bytes:
-        with self._records.open(name) as file:
-            if file.size() > MAX_LINE_BYTES:
-                raise OrchestratorError(
-                    f"{name}: a record must be shorter than {MAX_LINE_BYTES} bytes; got {file.size()}. "
-                    "Restore it"
-                )
-            return bytes(file.read())
-
-    def _take(self, names: Iterable[str]) -> None:
-        new = [name for name in names if name not in self._known]
-        self._known.update(new)
-        self._waiting += new
+        infos = records_in(self._records)
+        self._await(sorted(info.base_name for info in infos))
+        self.changed_s = newest_s(infos) or self.changed_s
+        self._listed_s = self._looked_s
 
     def _is_there(self, name: str) -> bool:
         """Opened, not asked for: what is not there would cost a listing."""
@@ -133,71 +151,146 @@ class StoredLedger:
             return False
         return True
 
+    def _await(self, names: Iterable[str]) -> None:
+        new = [name for name in names if name not in self._known]
+        self._known.update(new)
+        self._waiting += new
+
     def _next(self) -> str:
         """What the driver of the newest record would name the one after; "" where there is none."""
-        parts = _RECORD.fullmatch(max(self._known, default=""))
+        parts = RECORD_NAME.fullmatch(max(self._known, default=""))
         return f"{int(parts[1]) + 1:09d}-{parts[2]}.json" if parts else ""
 
 
 @dataclass
-class StoredStudies:
-    """The studies of a folder in an object store.
+class Seen:
+    """A folder, as it was at the last look into it.
 
     Attributes:
-        place: the folder of runs.
-        clock: seconds since 1970.
+        changed_s: when the newest record of the study was written; 0 = it is no study so far.
+        problem: why the store gave no answer.
     """
 
-    place: Folder
-    clock: Clock = time.time
-    _allowance: Allowance = field(default_factory=Allowance)
-    _ledgers: dict[str, StoredLedger] = field(default_factory=dict)
-    _others: dict[str, tuple[float, float]] = field(default_factory=dict)
-    _problem: str = ""
+    changed_s: float = 0.0
+    problem: str = ""
+    pauses: Pauses = field(default_factory=Pauses)
+
+
+class StoredStudies:
+    """The studies of a folder in an object store."""
+
+    def __init__(self, place: Folder, clock: Clock = time.time) -> None:
+        """Ask nothing yet.
+
+        Args:
+            place: the folder of runs.
+            clock: seconds since 1970.
+        """
+        self._place, self._clock = place, clock
+        self._ledgers: dict[str, StoredLedger] = {}
+        self._seen: dict[str, Seen] = {}
+        self._said: set[str] = set()
+        self._threads = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="stored-studies")
 
     def names(self) -> list[str]:
-        """Of the studies there are, newest first; begins a look."""
-        self._allowance.left = RECORDS_A_LOOK
+        """Look into the store; returns the names of the studies there, newest first."""
         try:
             self._find()
-            self._problem = ""
+            problem = ""
         except OSError as error:
-            self._say(str(store_error(error, str(self.place))))
-        by_age = sorted(self._ledgers, key=lambda name: self._ledgers[name].changed_s)
-        return by_age[::-1][:MAX_STUDIES]
+            problem = one_line(str(error), 200)
+        shown = sorted(self._seen, key=self._changed_s, reverse=True)[:MAX_STUDIES]
+        shown = [name for name in shown if self._changed_s(name)]
+        # One that is not shown any more is read from its beginning when it is again.
+        self._ledgers = {name: self._ledgers.get(name) or self._opened(name) for name in shown}
+        self._fetch()
+        found = {one.problem for one in self._seen.values()}
+        self._say({problem, *found, *(one.problem for one in self._ledgers.values())} - {""})
+        return shown
 
     def ledger(self, name: str) -> StoredLedger:
         """Of a study that was named."""
         return self._ledgers[name]
 
     def _find(self) -> None:
-        selector = fs.FileSelector(self.place.path(), allow_not_found=True)
-        found = self.place.filesystem.get_file_info(selector)
-        names = [info.base_name for info in found if info.type == fs.FileType.Directory]
-        self._ledgers = {name: self._ledgers[name] for name in self._ledgers if name in names}
-        new = [name for name in names if name not in self._ledgers and self._is_due(name)]
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            opened = list(threads.map(self._open, new))
-        for name, ledger in zip(new, opened, strict=True):
-            if ledger is None:
-                self._wait_with(name)
-            else:
-                self._ledgers[name] = ledger
+        """The folders that are there; those that are due are looked into."""
+        names = [info.base_name for info in _children(self._place) if _is_folder(info)]
+        self._seen = {name: self._seen.get(name) or Seen() for name in names}
+        now_s = self._clock()
+        due = [n for n in names if n not in self._ledgers and now_s >= self._seen[n].pauses.due_s]
+        for _ in self._threads.map(self._look_into, due):
+            pass
 
-    def _open(self, name: str) -> StoredLedger | None:
-        records = self.place / name / RECORDS
-        return StoredLedger(records, self._allowance, self.clock) if records.exists() else None
+    def _look_into(self, name: str) -> None:
+        seen, now_s = self._seen[name], self._clock()
+        try:
+            seen.changed_s, is_held = _newest_record_s(self._place / name)
+            seen.problem = ""
+        except Exception as error:  # noqa: BLE001 - anything that a store or its library may say
+            seen.problem, is_held = one_line(str(error), 200), False
+        if seen.changed_s:
+            seen.pauses = Pauses(now_s + RANK_EVERY_S)
+        else:  # a run, or a study whose driver will soon write its first record
+            seen.pauses.lengthen(now_s, FIRST_PAUSE_S if is_held else LONGEST_PAUSE_S)
 
-    def _is_due(self, name: str) -> bool:
-        return self.clock() >= self._others.get(name, (0.0, 0.0))[0]
+    def _opened(self, name: str) -> StoredLedger:
+        return StoredLedger(self._place / name / RECORDS, self._clock)
 
-    def _wait_with(self, name: str) -> None:
-        """A folder without records is a run, or a study that is about to begin."""
-        pause_s = min(2 * self._others.get(name, (0.0, FIRST_PAUSE_S / 2))[1], LONGEST_PAUSE_S)
-        self._others[name] = (self.clock() + pause_s, pause_s)
+    def _changed_s(self, name: str) -> float:
+        ledger = self._ledgers.get(name)
+        return (ledger.changed_s if ledger else 0.0) or self._seen[name].changed_s
 
-    def _say(self, problem: str) -> None:
-        """Once as long as it lasts: the page stays as it is, and somebody may read this process's log."""
-        if not self._problem:
-            sys.stderr.write(f"leaderboard: {problem}\n")
-        self._problem = problem
+    def _fetch(self) -> None:
+        """New records of the studies that are shown, the newest first, as many as one look may."""
+        ledgers, left = list(self._ledgers.values()), RECORDS_A_LOOK
+        reading: list[tuple[StoredLedger, list[Future[bytes | Exception]]]] = []
+        for ledger, waiting in zip(
+            ledgers, list(self._threads.map(StoredLedger.look, ledgers)), strict=True
+        ):
+            names = waiting[:left]
+            left -= len(names)
+            reading.append((ledger, [self._threads.submit(ledger.read, name) for name in names]))
+        for ledger, contents in reading:
+            ledger.take(content.result() for content in contents)
+
+    def _say(self, problems: set[str]) -> None:
+        """Each once as long as it lasts: the page stays as it is; somebody may read this process's log."""
+        for problem in sorted(problems - self._said):
+            sys.stderr.write(
+                f"leaderboard: {self._place} must be read; got {problem!r}. {remedy_for(problem)}; "
+                "it is tried again\n"
+            )
+        self._said = problems
+
+
+def records_in(folder: Folder) -> list[fs.FileInfo]:
+    """The records that lie in a folder; others may have put anything beside them."""
+    return [
+        info
+        for info in _children(folder)
+        if info.type == fs.FileType.File and RECORD_NAME.fullmatch(info.base_name)
+    ]
+
+
+def newest_s(infos: Iterable[fs.FileInfo]) -> float:
+    """When the newest was written, in seconds since 1970; 0 where there is none."""
+    return max(((info.mtime_ns or 0) / 1e9 for info in infos), default=0.0)
+
+
+def _newest_record_s(study: Folder) -> tuple[float, bool]:
+    """When the newest record was written, 0 where there is none; and whether a driver holds it."""
+    inside = {info.base_name for info in _children(study) if _is_folder(info)}
+    if RECORDS in inside:
+        return newest_s(records_in(study / RECORDS)), True
+    claims = _children(study / CLAIMS) if CLAIMS in inside else []
+    return 0.0, any(not _is_folder(info) for info in claims)
+
+
+def _children(folder: Folder) -> list[fs.FileInfo]:
+    selector = fs.FileSelector(folder.path(), allow_not_found=True)
+    found: list[fs.FileInfo] = folder.filesystem.get_file_info(selector)
+    return found
+
+
+def _is_folder(info: fs.FileInfo) -> bool:
+    return info.type == fs.FileType.Directory

@@ -6,11 +6,13 @@ and a finished picture takes the place of the last one in one step.
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
 from typing import Final
 
 from orchestrator.dashboard.study_files import FolderOfStudies, Studies, WatchedStudy
+from orchestrator.results.printable import one_line
 
 LOOK_EVERY_S: Final = 1.0
 WEIGH_EVERY_S: Final = 15.0
@@ -27,6 +29,7 @@ class Watcher:
         """
         self._found = _studies(place)
         self._ended = threading.Event()
+        self._problem = ""
         self.studies: dict[str, WatchedStudy] = {}
 
     def start(self) -> None:
@@ -53,8 +56,18 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self._ended.is_set():
-            self.look()
+            try:
+                self.look()
+                self._problem = ""
+            except Exception as error:  # noqa: BLE001 - a look that fails is not the last one
+                self._say(f"{type(error).__name__}: {error}")
             self._ended.wait(LOOK_EVERY_S)
+
+    def _say(self, problem: str) -> None:
+        """Once as long as it lasts: the page stays as it is, but somebody may read this process's log."""
+        if problem != self._problem:
+            sys.stderr.write(f"leaderboard: {one_line(problem, 400)}\n")
+        self._problem = problem
 
     def _weigh(self) -> None:
         while not self._ended.wait(WEIGH_EVERY_S):

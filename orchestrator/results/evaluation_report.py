@@ -39,6 +39,8 @@ JSON_VERSION: Final = 1
 SUMMARY: Final = "evaluation.json"
 """Written last and removed first: where it is, the other files belong to it."""
 PREDICTIONS: Final = "predictions.parquet"
+PICTURES: Final = ("confusion.png", "reliability.png", "mistakes.png")
+"""The last where there are mistakes."""
 WORST_SHOWN: Final = 10
 
 
@@ -80,10 +82,11 @@ def write_evaluation(
     folder(out).put(PREDICTIONS, lambda path: pq.write_table(table, path, store_schema=False))
     write_atomic(out / "report.txt", report(evaluation).encode())
     write_atomic(out / "groups.csv", groups_csv(evaluation.groups).encode())
-    plots.confusion(scores, evaluation.predictions.classes, title, out / "confusion.png")
-    plots.reliability(evaluation.reliability, evaluation.calibrated, title, out / "reliability.png")
-    (out / "mistakes.png").unlink(missing_ok=True)
-    plots.mistakes(evaluation.mistakes, mistake_images, title, out / "mistakes.png")
+    confusion, reliability, mistakes = (out / name for name in PICTURES)
+    plots.confusion(scores, evaluation.predictions.classes, title, confusion)
+    plots.reliability(evaluation.reliability, evaluation.calibrated, title, reliability)
+    mistakes.unlink(missing_ok=True)
+    plots.mistakes(evaluation.mistakes, mistake_images, title, mistakes)
     write_json(out / SUMMARY, document(evaluation))
 
 

@@ -23,10 +23,16 @@ class Linker:
     Attributes:
         out: the report's folder.
         top: below which all lies that the report can lead to; None = anywhere.
+        scheme: of the object store whose buckets lie there.
     """
 
     out: Path
     top: Path | None = None
+    scheme: str = ""
+
+    def shown(self, text: str) -> str:
+        """Text that names files, by where they are kept."""
+        return text.replace(f"{self.top}/", f"{self.scheme}://") if self.top else text
 
     def address(self, file: Path) -> str:
         """A file's relative address, percent-encoded; "" for one that the report cannot lead to."""

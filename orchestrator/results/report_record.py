@@ -139,7 +139,7 @@ def commands_section(sources: Sources, link: Linker) -> Section:
     if others and steps:
         blocks.append(Paragraph("Commands typed beside these steps:"))
     if others:
-        blocks.append(Commands(others))
+        blocks.append(Commands([link.shown(line) for line in others]))
     if not blocks:
         blocks.append(Paragraph("No command was recorded.", "soft"))
     return Section("The exact commands", blocks)
@@ -179,7 +179,7 @@ def unread_section(sources: Sources, link: Linker) -> Section | None:
     if not sources.unreadable:
         return None
     rows: list[Row] = [
-        [link.cell(f"{file.parent.name}/{file.name}", file), Cell(reason, "wraps")]
+        [link.cell(f"{file.parent.name}/{file.name}", file), Cell(link.shown(reason), "wraps")]
         for file, reason in sources.unreadable
     ]
     return Section("Not read", [Table("Files that this report is without", ["file", "why"], rows)])

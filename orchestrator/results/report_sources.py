@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from orchestrator.config.errors import ConfigError, OrchestratorError
+from orchestrator.config.errors import ConfigError, LedgerError, OrchestratorError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.home import Home
 from orchestrator.config.storage import MARKER
@@ -24,7 +24,7 @@ from orchestrator.ingest.manifest import FILE_NAME, Manifest
 from orchestrator.results.report_cells import number, part
 from orchestrator.results.study_fold import fold
 from orchestrator.results.study_view import StudyView
-from orchestrator.tuning.ledger import LEDGER, RECORDS, fetch_ledger, read_records
+from orchestrator.tuning.ledger import LEDGER, RECORD_NAME, RECORDS, fetch_ledger, read_records
 
 DEPTH: Final = 5
 """Folders below the one named: <out>/<run>/evaluations/<name> needs three."""
@@ -150,18 +150,27 @@ class Sources:
         return same[0] if same else None
 
 
-def bring(home: Home) -> None:
+def bring(home: Home) -> list[tuple[Path, str]]:
     """Bring here what a report reads of a folder in an object store; nothing on a disk.
+
+    Returns:
+        Ledgers that could not be brought, each with the reason.
 
     Raises:
         StorageError: the store does not answer.
     """
     if home.store is None:
-        return
+        return []
     sizes = home.store.files()
     home.store.download_all([name for name in sizes if _is_read(name, sizes[name])], home.local)
-    for study in {name.rpartition(f"{RECORDS}/")[0] for name in sizes if _is_record(name)}:
-        fetch_ledger(home / study.rstrip("/") if study else home)
+    unreadable = []
+    for above in sorted({name.rpartition(f"{RECORDS}/")[0] for name in sizes if _is_record(name)}):
+        study = home / above.rstrip("/") if above else home
+        try:
+            fetch_ledger(study)
+        except LedgerError as error:
+            unreadable.append((study.local / LEDGER, str(error)))
+    return unreadable
 
 
 def _is_read(name: str, size: int) -> bool:
@@ -175,7 +184,9 @@ def _is_read(name: str, size: int) -> bool:
 
 
 def _is_record(name: str) -> bool:
-    return name.split("/")[-2:-1] == [RECORDS] and name.count("/") <= DEPTH
+    *folders, file = name.split("/")
+    is_one = folders[-1:] == [RECORDS] and RECORD_NAME.fullmatch(file) is not None
+    return is_one and len(folders) <= DEPTH + 1
 
 
 def find_sources(places: Sequence[Path]) -> Sources:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -25,6 +26,9 @@ from orchestrator.config.storage import storage_error, write_atomic
 LEDGER = "ledger.jsonl"
 RECORDS = "ledger"
 """Folder of a study in an object store that holds its records, named in their order."""
+RECORD_NAME = re.compile(r"(\d{9})-([0-9a-f]+)\.json")
+"""Of one there: its number, and the driver that wrote it."""
+MAX_RECORD_BYTES = 2**24
 VERSION = 1
 
 Record = dict[str, Any]
@@ -50,11 +54,18 @@ def fetch_ledger(home: Home) -> None:
 
     Raises:
         StorageError: the store does not answer.
+        LedgerError: one of them is longer than any record is.
     """
     if home.store is None:
         return
     kept, here = home.store / RECORDS, home.local / RECORDS
-    names = list(kept.files())
+    sizes = {name: size for name, size in kept.files().items() if RECORD_NAME.fullmatch(name)}
+    if long := [name for name in sizes if sizes[name] > MAX_RECORD_BYTES]:
+        raise LedgerError(
+            f"{kept}/{long[0]}: a record must be shorter than {MAX_RECORD_BYTES} bytes; got "
+            f"{sizes[long[0]]}. Somebody else wrote it: remove it"
+        )
+    names = list(sizes)
     kept.download_all([name for name in names if not (here / name).is_file()], here)
     if names:
         write_atomic(home.local / LEDGER, b"".join((here / name).read_bytes() for name in names))

@@ -42,6 +42,13 @@ class FaultyS3:
         self._http.shutdown()
         self._http.server_close()
 
+    def put(self, bucket: str, key: str, content: bytes) -> None:
+        """Any key, also one that our own library would not write."""
+        import boto3
+
+        client = boto3.client("s3", endpoint_url=f"http://127.0.0.1:{self.server_port}")
+        client.put_object(Bucket=bucket, Key=key, Body=content)
+
     def fail(self, matches: Matches, **how) -> None:
         self.faults.append(Fault(matches, **how))
 

@@ -5,6 +5,7 @@ import time
 import pytest
 
 from orchestrator.config import object_store
+from orchestrator.config.address import is_below
 from orchestrator.config.errors import StorageError
 from orchestrator.config.folder import folder
 from orchestrator.config.object_store import Store
@@ -104,3 +105,9 @@ def test_a_try_ends_before_a_study_counts_as_stalled():
 
     longest_try_s = 3 * 60
     assert object_store.RETRY_FOR_S + longest_try_s < Resources().stall_s
+
+
+@pytest.mark.parametrize("name", ["", "a//b", "/a", "a/", "./a", "a/.", "..", "a/../b"])
+def test_a_name_that_is_no_path_from_here_is_not_below(name):
+    assert not is_below(name)
+    assert is_below("a/b..c/.d")

@@ -25,7 +25,7 @@ from orchestrator.evaluation_job import checked_job, facts
 from orchestrator.ingest.dataset import open_dataset
 from orchestrator.results.evaluation_report import SUMMARY
 from orchestrator.results.report_sources import bring, find_sources
-from orchestrator.tuning.ledger import Ledger
+from orchestrator.tuning.ledger import MAX_RECORD_BYTES, Ledger
 
 LINKED = ("s/ledger.jsonl", "small/metrics.jsonl", "small/config.yaml")
 BEST = "checkpoints/best/epoch-0002"
@@ -49,9 +49,8 @@ def stored_run(runs, dataset, tmp_path) -> Store:
 
 
 def sent(runs: Store, here) -> Store:
-    there = runs / here.name
-    Home(here, there).send_all()
-    return there
+    Home(here.parent, runs).send_folder(here.name)
+    return runs / here.name
 
 
 def study(runs: Store, tmp_path, records: list[dict]) -> Store:
@@ -104,7 +103,7 @@ def test_a_ledger_cannot_lead_to_a_checkpoint_elsewhere(place, runs, tmp_path):
 
 def test_a_checkpoint_named_knows_its_run_or_study(stored_run, runs, tmp_path):
     with chosen(f"{stored_run}/{BEST}") as choice:
-        assert (str(choice.home), choice.label) == (str(choice.home), "best-epoch-0002")
+        assert choice.label == "best-epoch-0002"
         assert str(choice.home.kept) == str(stored_run)
         assert (choice.folder / "model.safetensors").is_file()
     there = study(runs, tmp_path, scored([0.3]))
@@ -145,10 +144,72 @@ def test_predict_and_export_take_a_run_from_the_store(stored_run, tmp_path, caps
     assert run(predict.main, [f"checkpoint={stored_run}", *words]) == 0
     assert len(out.read_text().splitlines()) == 2
     (stored_run / "export").put("model.pt2", b"of an earlier export")
+    (stored_run / "export").put("model.trt", b"the user's own")
     assert run(export.main, [f"checkpoint={stored_run}", "formats=safetensors"]) == 0
     told = capsys.readouterr().out
     assert f"export       {stored_run}/export  (model.safetensors, card.json)" in told
-    assert set((stored_run / "export").files()) == {"model.safetensors", "card.json"}
+    assert set((stored_run / "export").files()) == {"model.safetensors", "card.json", "model.trt"}
+
+
+def test_results_that_could_not_all_be_sent_are_not_taken_for_whole(
+    stored_run, faulty_s3, impatient, capsys
+):
+    words = [f"checkpoint={stored_run}", "formats=safetensors"]
+    assert run(export.main, words) == 0
+    faulty_s3.fail(
+        lambda method, path: method != "GET" and "export/model.safetensors" in path,
+        status=503,
+        code="SlowDown",
+    )
+    assert run(export.main, words) == 1
+    assert capsys.readouterr().err.startswith(f"error: storage: {stored_run}/export must be")
+    assert (stored_run / "export").files().keys() == {"model.safetensors"}
+    faulty_s3.mend()
+    assert run(export.main, words) == 0
+
+
+def test_messages_name_what_is_kept(stored_run, runs, tmp_path, capsys):
+    (stored_run / BEST).put("model.safetensors", b"damaged")
+    there = study(runs, tmp_path, scored([0.3]))
+    (there / "ledger").put("000000002-0a0a0a0a.json", b"not json\n")
+    Image.new("RGB", (40, 40)).save(tmp_path / "face.png")
+    for place, named in ((stored_run, f"{stored_run}/{BEST}"), (there, f"{there}/ledger.jsonl")):
+        assert run(predict.main, [f"checkpoint={place}", f"source={tmp_path}/face.png"]) != 0
+        told = capsys.readouterr().err
+        assert named in told
+        assert "fer-runs-" not in told
+
+
+def test_a_checkpoint_that_is_removed_while_it_is_brought_is_named(stored_run, monkeypatch):
+    def removed(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Store, "download", removed)
+    named = re.escape(f"{stored_run}/{BEST} was removed")
+    with pytest.raises(ConfigError, match=named), chosen(str(stored_run)):
+        pass
+
+
+def test_keys_that_are_no_paths_of_a_run_are_none_of_ours(runs, stored_run, faulty_s3, tmp_path):
+    prefix = runs.folder.path().partition("/")[2]
+    for name in ("/x/y.json", f"small/{BEST}//tmp/evil", "s/ledger//000000001-0a.json"):
+        faulty_s3.put("faulty", f"{prefix}/{name}", b"x")
+    assert set(runs.files()) == {f"small/{name}" for name in stored_run.files()}
+    with open_home(str(runs)) as home:
+        assert bring(home) == []
+    with chosen(str(stored_run)) as choice:
+        assert (choice.folder / MARKER).is_file()
+
+
+def test_an_address_that_is_no_path_here_is_refused(runs, capsys):
+    assert run(predict.main, [f"checkpoint={runs}/{'x' * 300}", "source=x.png"]) == 2
+    assert "must be an address whose parts can be names of folders" in capsys.readouterr().err
+
+
+def test_the_password_of_an_address_is_not_shown(capsys):
+    with pytest.raises(ConfigError) as refused:
+        read_yaml("s3://key:secret@bucket/x.yaml")
+    assert "secret" not in str(refused.value)
 
 
 def test_a_report_lies_in_the_store_beside_what_it_is_made_from(stored_run, runs, tmp_path, capsys):
@@ -168,6 +229,19 @@ def test_a_report_lies_in_the_store_beside_what_it_is_made_from(stored_run, runs
     assert read_yaml(f"{stored_run}/config.yaml") == {"epochs": 7}
     with pytest.raises(ConfigError, match="it does not exist"):
         read_yaml(f"{stored_run}/none.yaml")
+
+
+def test_a_report_names_what_it_could_not_read_by_where_it_is_kept(
+    stored_run, runs, tmp_path, capsys
+):
+    study(runs, tmp_path, scored([0.3, 0.4]))
+    (runs / "other").put("evaluation.json", b"damaged")
+    (runs / "long/ledger").put("000000001-0a0a0a0a.json", b"x" * (MAX_RECORD_BYTES + 1))
+    assert run(report.main, [f"study={runs}/s", f"also=[{runs}/other,{runs}/long]"]) == 1
+    told = capsys.readouterr()
+    assert f"not read     {runs}/other/evaluation.json: " in told.err
+    assert f"not read     {runs}/long/ledger.jsonl: {runs}/long/ledger/000000001" in told.err
+    assert "fer-runs-" not in told.err + told.out
 
 
 def test_a_report_brings_what_it_reads_and_no_weights(stored_run, runs, tmp_path):

@@ -5,16 +5,25 @@ import os
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 
 import pytest
 
 from orchestrator.config.folder import Folder, folder
 from orchestrator.config.home import Home
+from orchestrator.config.lease import CLAIMS
 from orchestrator.config.object_store import Store
 from orchestrator.dashboard import stored_studies
 from orchestrator.dashboard.server import COMMAND, keep_up
-from orchestrator.dashboard.stored_studies import IDLE_LOOK_S, LIST_EVERY_S, StoredStudies
+from orchestrator.dashboard.stored_studies import (
+    FIRST_PAUSE_S,
+    IDLE_LOOK_S,
+    LIST_EVERY_S,
+    RANK_EVERY_S,
+    StoredStudies,
+)
 from orchestrator.dashboard.watcher import Watcher
 from orchestrator.tuning.ledger import RECORDS, Ledger
 from tests.integration.ray_nodes import ROOT, within
@@ -53,70 +62,89 @@ def keep(runs: Folder, study: str, number: int, record: dict, writer: str = WRIT
     (Store(runs) / study / RECORDS).put(name, json.dumps(record).encode() + b"\n")
 
 
-def epochs(ledger, *, is_open: bool = True) -> list[int]:
-    return [found["epoch"] for found in ledger.new_records(is_open=is_open)]
+def look(studies: StoredStudies, study: str = "s", *, is_open: bool = True) -> list[int]:
+    """The epochs that a look finds new in a study."""
+    studies.names()
+    return taken(studies, study, is_open=is_open)
+
+
+def taken(studies: StoredStudies, study: str, *, is_open: bool = True) -> list[int]:
+    return [found["epoch"] for found in studies.ledger(study).new_records(is_open=is_open)]
 
 
 def test_the_next_record_of_a_driver_is_read_without_a_listing(runs, studies, clock, faulty_s3):
     keep(runs, "s", 1, epoch("l", 1, 0.1))
-    assert studies.names() == ["s"]
-    ledger = studies.ledger("s")
-    assert epochs(ledger) == [1]
-    clock.now_s = ledger.changed_s + 1
+    assert look(studies) == [1]
+    clock.now_s = studies.ledger("s").changed_s + 1
     keep(runs, "s", 2, epoch("l", 2, 0.2))
     keep(runs, "s", 3, epoch("l", 3, 0.3))
     faulty_s3.mend()
-    assert epochs(ledger) == [2, 3]
-    assert len(faulty_s3.asked) == 3 + 2 * 2, "is it there, then what is it"
-    assert not [path for _, path in faulty_s3.asked if "list-type" in path]
-    assert epochs(ledger) == []
+    assert look(studies) == [2, 3]
+    of_study = [path for _, path in faulty_s3.asked if "/ledger" in path]
+    assert len(of_study) == 3 + 2 * 2, "is it there, then what is it"
+    assert not [path for path in of_study if "list-type" in path]
+    assert look(studies) == []
 
 
 def test_records_of_another_driver_are_found_at_the_next_listing(runs, studies, clock):
     keep(runs, "s", 1, epoch("l", 1, 0.1))
-    studies.names()
-    ledger = studies.ledger("s")
-    assert epochs(ledger) == [1]
-    clock.now_s = ledger.changed_s + 1
+    assert look(studies) == [1]
+    clock.now_s = studies.ledger("s").changed_s
     keep(runs, "s", 2, epoch("l", 2, 0.2), OTHER)
-    assert epochs(ledger) == []
-    clock.now_s += LIST_EVERY_S + 1e10
-    assert epochs(ledger) == [2]
+    assert look(studies) == []
+    clock.now_s = 1e10 + LIST_EVERY_S
+    studies.ledger("s").changed_s = clock.now_s
+    assert look(studies) == [2]
     keep(runs, "s", 3, epoch("l", 3, 0.3), OTHER)
-    clock.now_s = ledger.changed_s + 1
-    assert epochs(ledger) == [3]
+    studies.ledger("s").changed_s = clock.now_s
+    assert look(studies) == [3]
 
 
 def test_a_study_that_has_ended_is_asked_seldom(runs, studies, clock, faulty_s3):
     keep(runs, "s", 1, epoch("l", 1, 0.1))
-    studies.names()
-    ledger = studies.ledger("s")
-    assert epochs(ledger, is_open=False) == [1]
+    assert look(studies, is_open=False) == [1]
+    clock.now_s = studies.ledger("s").changed_s
     keep(runs, "s", 2, epoch("l", 2, 0.2))
     faulty_s3.mend()
-    assert epochs(ledger, is_open=False) == []
-    assert faulty_s3.asked == []
-    clock.now_s += IDLE_LOOK_S
-    assert epochs(ledger, is_open=False) == [2]
+    assert look(studies, is_open=False) == []
+    assert not [path for _, path in faulty_s3.asked if "/ledger" in path]
+    clock.now_s = 1e10 + IDLE_LOOK_S
+    assert look(studies, is_open=False) == [2]
 
 
 def test_a_look_fetches_so_many_records_and_those_of_the_newest_study_first(
     runs, studies, monkeypatch
 ):
     monkeypatch.setattr(stored_studies, "RECORDS_A_LOOK", 3)
-    for number in range(1, 5):
+    for number in (1, 2, 3, 4, 9):
         keep(runs, "old", number, epoch("l", number, 0.1))
-    times = iter([1.0, 2.0])
-    for name in ("old", "new"):
-        keep(runs, name, 9, epoch("l", 9, 0.1))
-    studies.names()
-    for name in ("old", "new"):
-        studies.ledger(name).changed_s = next(times)
+    time.sleep(1.1)  # the store counts in seconds
+    keep(runs, "new", 9, epoch("l", 9, 0.1))
     assert studies.names() == ["new", "old"]
-    assert epochs(studies.ledger("new")) == [9]
-    assert epochs(studies.ledger("old")) == [1, 2]
-    studies.names()
-    assert epochs(studies.ledger("old")) == [3, 4, 9]
+    assert taken(studies, "new") == [9]
+    assert taken(studies, "old") == [1, 2]
+    assert look(studies, "old") == [3, 4, 9]
+
+
+def test_of_many_studies_the_newest_are_shown_and_one_that_goes_on_is_again(
+    runs, studies, clock, monkeypatch
+):
+    monkeypatch.setattr(stored_studies, "MAX_STUDIES", 1)
+    keep(runs, "a", 1, epoch("l", 1, 0.1))
+    time.sleep(1.1)
+    keep(runs, "b", 1, epoch("l", 1, 0.1))
+    assert studies.names() == ["b"]
+    assert taken(studies, "b") == [1]
+    time.sleep(1.1)
+    keep(runs, "a", 2, epoch("l", 2, 0.1))
+    clock.now_s += RANK_EVERY_S
+    assert studies.names() == ["a"]
+    assert taken(studies, "a") == [1, 2]
+    time.sleep(1.1)
+    keep(runs, "b", 2, epoch("l", 2, 0.1))
+    clock.now_s += RANK_EVERY_S
+    assert studies.names() == ["b"]
+    assert taken(studies, "b") == [1, 2], "from its beginning: nobody has kept what was read before"
 
 
 def test_a_folder_that_is_no_study_is_asked_more_and_more_seldom(runs, studies, clock, faulty_s3):
@@ -125,7 +153,7 @@ def test_a_folder_that_is_no_study_is_asked_more_and_more_seldom(runs, studies, 
     for _ in range(8):
         faulty_s3.mend()
         assert studies.names() == []
-        asked.append(any("run/ledger" in path for _, path in faulty_s3.asked))
+        asked.append(any("runs/run/" in path for _, path in faulty_s3.asked))
         clock.now_s += 2
     assert asked == [True, True, False, True, False, False, False, True]
     keep(runs, "run", 1, head())
@@ -133,34 +161,88 @@ def test_a_folder_that_is_no_study_is_asked_more_and_more_seldom(runs, studies, 
     assert studies.names() == ["run"]
 
 
+def test_a_study_whose_driver_has_begun_is_awaited(runs, studies, clock):
+    Store(runs).put(f"s/{CLAIMS}/a-driver", b"{}")
+    for _ in range(4):
+        assert studies.names() == []
+        clock.now_s += FIRST_PAUSE_S
+    keep(runs, "s", 1, head())
+    assert studies.names() == ["s"]
+
+
 def test_a_store_that_fails_for_a_moment_loses_nothing_and_says_so_once(
     runs, studies, clock, faulty_s3, capsys
 ):
     keep(runs, "s", 1, epoch("l", 1, 0.1))
-    studies.names()
+    assert look(studies) == [1]
+    keep(runs, "s", 2, epoch("l", 2, 0.1))
     faulty_s3.fail(lambda *_: True, status=403, code="AccessDenied")
-    assert studies.names() == ["s"]
-    assert studies.names() == ["s"]
+    assert studies.names() == studies.names() == ["s"]
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    assert told.startswith(f"leaderboard: storage: {runs} must be written and read")
-    with pytest.raises(OSError, match=r"ACCESS_DENIED|403"):
-        epochs(studies.ledger("s"))
+    assert told.startswith(f"leaderboard: {runs} must be read; got ")
+    assert "Give the environment credentials" in told
     faulty_s3.mend()
-    assert epochs(studies.ledger("s")) == [1]
+    clock.now_s += 60
+    assert look(studies) == [2]
+
+
+def test_a_record_that_cannot_be_read_holds_up_those_behind_it_and_no_other_study(
+    runs, studies, clock, faulty_s3, capsys
+):
+    for study in ("s", "other"):
+        for number in (1, 2, 3):
+            keep(runs, study, number, epoch("l", number, 0.1))
+    is_second = f"s/{RECORDS}/000000002-{WRITER}.json"
+    faulty_s3.fail(lambda _, path: path.endswith(is_second), status=403, code="AccessDenied")
+    assert look(studies) == [1]
+    assert taken(studies, "other") == [1, 2, 3]
+    faulty_s3.asked.clear()
+    assert look(studies) == []
+    assert not [path for _, path in faulty_s3.asked if path.endswith(is_second)], (
+        "not at once again"
+    )
+    assert capsys.readouterr().err.count("\n") == 1
+    faulty_s3.mend()
+    clock.now_s += 60
+    assert look(studies) == [2, 3]
+
+
+def test_a_study_that_cannot_be_listed_hides_no_other(runs, studies, faulty_s3):
+    for study in ("a", "b", "c"):
+        keep(runs, study, 1, head())
+    faulty_s3.fail(lambda _, path: "runs/b/" in path, status=403, code="AccessDenied")
+    assert sorted(studies.names()) == ["a", "c"]
 
 
 @pytest.mark.parametrize("content", [b"not json", b"[1]", b" " * 100])
-def test_a_damaged_record_is_a_problem_of_its_study_alone(runs, content, monkeypatch):
-    monkeypatch.setattr(stored_studies, "MAX_LINE_BYTES", 2000)
+def test_a_damaged_record_is_a_problem_of_its_study_alone(runs, content, monkeypatch, faulty_s3):
+    monkeypatch.setattr(stored_studies, "MAX_RECORD_BYTES", 2000)
     (Store(runs) / "bad" / RECORDS).put(f"000000001-{WRITER}.json", content * 30)
-    (Store(runs) / "good" / RECORDS).put("not-a-record", b"x")
+    for name in ("not-a-record", f"000000009-{WRITER}.json/a-folder", "a//b"):
+        faulty_s3.put("faulty", f"{runs.path().partition('/')[2]}/good/{RECORDS}/{name}", b"x")
     for number, record in enumerate(mixed(), start=1):
         keep(runs, "good", number, record)
     watcher = Watcher(str(runs))
     watcher.look()
     assert watcher.studies["bad"].problem
     assert watcher.studies["good"].summary()["trials"] == 4
+
+
+def test_a_look_that_fails_is_not_the_last_one(runs, monkeypatch, capsys):
+    watcher, looked = Watcher(str(runs)), threading.Semaphore(0)
+
+    def fails() -> None:
+        looked.release()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr("orchestrator.dashboard.watcher.LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(watcher, "look", fails)
+    watcher.start()
+    for _ in range(3):
+        assert looked.acquire(timeout=60)
+    watcher.stop()
+    assert capsys.readouterr().err == "leaderboard: RuntimeError: can't start new thread\n"
 
 
 def test_a_study_that_is_gone_leaves_the_list(runs, studies):
