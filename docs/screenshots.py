@@ -10,6 +10,7 @@ Prometheus. Then it stops the job, submits the same command again, and says what
 
 from __future__ import annotations
 
+import argparse
 import base64
 import io
 import json
@@ -161,4 +162,8 @@ def slot_id(nodes: Nodes, study: str) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if sys.argv[1:] else IMAGES)
+    words = argparse.ArgumentParser(
+        description="Take the pictures of the README, on the embedded set."
+    )
+    words.add_argument("images", type=Path, nargs="?", default=IMAGES, help="folder for them")
+    main(words.parse_args().images)

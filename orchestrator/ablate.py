@@ -178,8 +178,8 @@ def _train(
             trained = replace(trained, said=(*trained.said, *_clean_up(job, ledger, screen)))
         view = screen.view()
         tensorboard.show(view)
-    boards = (*tensorboard.closing_lines(), *journal.closing_lines())
-    return trained, view, job.home.named(boards)
+    boards = (*tensorboard.closing_lines(job.home), *journal.closing_lines(job.home))
+    return trained, view, boards
 
 
 def _plan(

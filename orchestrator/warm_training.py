@@ -114,7 +114,7 @@ class Trained:
         sent = send_results(self.home)
         times = time_lines(self.watch, self.history[self.found :], self.written_s)
         closing = closing_lines(self.home, self.experiment, self.history, again)
-        board = self.home.named(self.tensorboard.closing_lines())
+        board = self.tensorboard.closing_lines(self.home)
         print(*sent, *times, *closing, *board, sep="\n")
         ended = len(self.history) >= end_of(self.experiment, self.history)
         return 0 if ended else INTERRUPTED

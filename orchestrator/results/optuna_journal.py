@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from orchestrator.config.storage import as_typed
+from orchestrator.config.home import Home
 from orchestrator.results.study_view import StudyView
 
 if TYPE_CHECKING:
@@ -79,12 +79,17 @@ class OptunaJournal:
             self._latest = view
             self._changed.notify()
 
-    def closing_lines(self) -> tuple[str, ...]:
-        """How to look at it, for the end of a command."""
+    def closing_lines(self, home: Home) -> tuple[str, ...]:
+        """How to look at it, for the end of a command.
+
+        Args:
+            home: of the study.
+        """
         if self._has_failed or not self.path.is_file():
             return ()
-        where = as_typed(self.path)
-        return (f"optuna      optuna-dashboard {where}  (pip install optuna-dashboard)",)
+        kept = (home / self.path.name).shown
+        words = f"{self.path.name}, a copy of {kept}" if home.store else f"{kept}"
+        return (f"optuna      optuna-dashboard {words}  (pip install optuna-dashboard)",)
 
     def _work(
         self,

@@ -14,7 +14,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Final, Self
 
-from orchestrator.config.storage import as_typed
+from orchestrator.config.home import Home
 from orchestrator.results.event_file import Pixels
 from orchestrator.results.hyperparameters import dotted_values
 from orchestrator.results.study_fold import epoch_point
@@ -113,12 +113,17 @@ class TensorBoard:
             self._say(f"tensorboard: {self.folder} is not complete; its file system takes too long")
         self._thread = None
 
-    def closing_lines(self) -> tuple[str, ...]:
-        """How to look at it, for the end of a command."""
+    def closing_lines(self, home: Home) -> tuple[str, ...]:
+        """How to look at it, for the end of a command.
+
+        Args:
+            home: of the study or run.
+        """
         if self._has_failed or not self.folder.is_dir():
             return ()
-        where = as_typed(self.folder)
-        return (f"watch       tensorboard --logdir {where}  (pip install tensorboard)",)
+        where, needs = (home / self.folder.name).shown, "tensorboard boto3"
+        needs = needs if home.store else "tensorboard"
+        return (f"watch       tensorboard --logdir {where}  (pip install {needs})",)
 
     def _show(self, job: _Job) -> None:
         """Only the newest state is ever written: a slow disk must not pile up old ones."""

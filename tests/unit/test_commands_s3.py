@@ -87,7 +87,8 @@ def test_a_study_goes_on_from_the_store_and_ends_with_its_results_there(
     told = capsys.readouterr().out
     assert "resuming: 1 epochs and 1 of 3 trials are done" in told
     assert f"checkpoint  {runs}/s/lineages/" in told
-    assert f"tensorboard --logdir {runs}/s/tensorboard" in told
+    assert f"tensorboard --logdir {runs}/s/tensorboard  (pip install tensorboard boto3)" in told
+    assert f"optuna-dashboard optuna.journal, a copy of {runs}/s/optuna.journal  (" in told
     names = set(runs.files())
     assert {"s/leaderboard.txt", "s/leaderboard.html", "s/optuna.journal", "s/effects.csv"} <= names
     assert any(name.startswith("s/tensorboard/trial-0000/") for name in names)

@@ -7,6 +7,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
+from orchestrator.config.home import Home
 from orchestrator.results.journal_file import LOCK, JournalFile, covering
 from orchestrator.results.optuna_journal import JOURNAL, OptunaJournal
 
@@ -146,7 +147,7 @@ def test_the_thread_writes_the_newest_state_and_says_how_to_look_at_it(tmp_path)
     journal(tmp_path / "whole").update(fold(STOPPED))
     assert facts(tmp_path / JOURNAL) == facts(tmp_path / "whole")
     assert said == []
-    assert "optuna-dashboard" in shown.closing_lines()[0]
+    assert "optuna-dashboard" in shown.closing_lines(Home(shown.path.parent))[0]
 
 
 def test_a_file_that_cannot_be_written_is_said_once_and_ends_nothing(tmp_path):
@@ -158,4 +159,4 @@ def test_a_file_that_cannot_be_written_is_said_once_and_ends_nothing(tmp_path):
             shown.show(fold(STOPPED[:number]))
     assert len(said) == 1
     assert said[0].startswith("optuna: must be able to write")
-    assert shown.closing_lines() == ()
+    assert shown.closing_lines(Home(shown.path.parent)) == ()

@@ -5,6 +5,7 @@ import threading
 import numpy as np
 import pytest
 
+from orchestrator.config.home import Home
 from orchestrator.results import tensorboard_runs
 from orchestrator.results.study_fold import fold
 from orchestrator.results.tensorboard import TensorBoard
@@ -66,7 +67,7 @@ def test_the_end_says_what_to_type(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with TensorBoard(tmp_path / "runs" / "a", said_nothing) as board:
         board.show(fold(scored([0.5])))
-    (line,) = board.closing_lines()
+    (line,) = board.closing_lines(Home(board.folder.parent))
     assert "tensorboard --logdir runs/a/tensorboard" in line
 
 
@@ -74,7 +75,7 @@ def test_nothing_shown_leaves_nothing_and_says_nothing(tmp_path):
     with TensorBoard(tmp_path, said_nothing) as board:
         board.show_samples("training", said_nothing)
     assert list(tmp_path.iterdir()) == []
-    assert board.closing_lines() == ()
+    assert board.closing_lines(Home(board.folder.parent)) == ()
 
 
 def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path):
@@ -86,7 +87,7 @@ def test_a_folder_that_cannot_be_written_is_said_once_and_stops_nothing(tmp_path
     (words,) = said
     assert "must be able to write" in words
     assert "NotADirectoryError" in words
-    assert board.closing_lines() == ()
+    assert board.closing_lines(Home(board.folder.parent)) == ()
 
 
 def test_a_disk_that_fills_up_is_said_once_and_the_rest_is_left_unwritten(tmp_path, monkeypatch):
