@@ -86,7 +86,7 @@ class Board:
 
     show_training = show_samples
 
-    def closing_lines(self) -> tuple[str, ...]:
+    def closing_lines(self, _: Home) -> tuple[str, ...]:
         return ()
 
 
