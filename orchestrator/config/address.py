@@ -37,8 +37,9 @@ def absolute_address(text: str) -> str:
 
 
 def is_below(name: str) -> bool:
-    """Whether a name, as a path, stays below the folder that it is a name in."""
-    return not {"", ".", ".."}.intersection(name.split("/"))
+    """Whether a name can be a path below the folder that it is a name in."""
+    parts = name.split("/")
+    return not {"", ".", ".."}.intersection(parts) and max(map(len, map(os.fsencode, parts))) < 256
 
 
 def expanded(path: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 import pyarrow as pa
@@ -119,11 +119,11 @@ class Store:
                 f"storage: names in {self} must stay below it; got {strange[0]!a}. Somebody else "
                 "wrote it: remove it, or choose another folder"
             )
-        _at_once(lambda name: self.download(name, folder / name), wanted)
+        at_once(lambda name: self.download(name, folder / name), wanted)
 
     def upload_all(self, names: Iterable[str], folder: Path) -> None:
         """Copies many files, each from its name below a folder of this machine."""
-        _at_once(lambda name: self.upload(folder / name, name), names)
+        at_once(lambda name: self.upload(folder / name, name), names)
 
     def remove(self, name: str) -> None:
         """Removes an object; it may be gone already."""
@@ -146,7 +146,12 @@ class Store:
         selector = fs.FileSelector(root, allow_not_found=True, recursive=True)
         found = self._patiently(lambda: self.folder.filesystem.get_file_info(selector))
         files = {i.path[len(root) + 1 :]: i for i in found if i.type == fs.FileType.File}
-        return {name: info for name, info in sorted(files.items()) if is_below(name)}
+        folders = {str(above) for name in files for above in PurePosixPath(name).parents}
+        return {
+            name: info
+            for name, info in sorted(files.items())
+            if is_below(name) and name not in folders
+        }
 
     def _put(self, name: str, content: bytes) -> None:
         # Small enough to be kept back until `close`, which sends all of it or fails: unlike an
@@ -179,13 +184,13 @@ class Store:
             except (OSError, pa.ArrowInvalid) as error:
                 passes = _PASSING.search(str(error)) is not None
                 if not passes or time.monotonic() + pause_s > until_s:
-                    raise store_error(error, str(self)) from error
+                    raise _store_error(error, str(self)) from error
             alive.step()  # it gives up in good time
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 
-def store_error(error: Exception, address: str) -> StorageError:
+def _store_error(error: Exception, address: str) -> StorageError:
     """The error as one that a user can mend."""
     words = " ".join(str(error).split())[:300]
     return StorageError(
@@ -199,7 +204,8 @@ def remedy_for(words: str) -> str:
     return next((say for sign, say in _REMEDIES.items() if re.search(sign, words)), _OTHERWISE)
 
 
-def _at_once(step: Callable[[str], None], names: Iterable[str]) -> None:
+def at_once(step: Callable[[str], None], names: Iterable[str]) -> None:
+    """Take a step for each of many names, several at a time; the first error is raised."""
     with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="object-store") as threads:
         for _ in threads.map(step, names):  # the first error is raised here
             pass

@@ -3,23 +3,24 @@
 Each question goes over a network and costs a little. So a study that has open trials is asked for the
 record that would come next, and all of its records are listed only now and then: another driver goes
 on under names of its own (`tuning/ledger.py`). What a look has to ask is asked at once, and it fetches
-only so many records, of the newest studies first: a long one that is read for the first time holds up
-no other. Whatever fails is of one study, and tried again after growing pauses.
+only so many records, shared fairly: a long study that is read for the first time holds up no other.
+Whatever fails is of one study, and tried again after growing pauses.
 """
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pyarrow import fs
 
+from orchestrator.config.address import is_below
 from orchestrator.config.folder import Folder
-from orchestrator.config.lease import CLAIMS
+from orchestrator.config.lease import CLAIMS, EXPIRY_S
 from orchestrator.config.object_store import AT_ONCE, remedy_for
 from orchestrator.dashboard.study_files import MAX_STUDIES, record_of
 from orchestrator.results.printable import one_line
@@ -30,12 +31,20 @@ LIST_EVERY_S: Final = 4.0
 PAGE: Final = 1000
 IDLE_LOOK_S: Final = 30.0
 """The longest time between listings; and between looks at a study that has ended or is quiet."""
-LONG_QUIET_S: Final = 3600.0
+LONG_QUIET_S, SHORT_QUIET_S = 3600.0, 300.0
+"""Without a record, after which a study with open trials, or without, is quiet: a sampler or a slot that
+starts may leave none open for a while."""
 RANK_EVERY_S: Final = 300.0
 """Between looks at a study that is older than those that are shown."""
+OF_RUN: Final = "config.yaml"
+"""Lies in a run of `train`, which claims its folder, too."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 """After a failure, and between looks at a folder that is no study so far."""
 RECORDS_A_LOOK: Final = 512
+FOLDERS_A_LOOK: Final = 32
+PROBES_A_LOOK: Final = 64
+HELD_PAUSE_S: Final = 4.0
+"""The longest between looks at a folder that a driver has claimed: it will soon write a record."""
 
 Clock = Callable[[], float]
 
@@ -56,7 +65,7 @@ class Pauses:
 class StoredLedger:
     """The records of one study: those that were fetched since they were asked for last."""
 
-    def __init__(self, records: Folder, clock: Clock = time.time) -> None:
+    def __init__(self, records: Folder, clock: Clock) -> None:
         """Ask nothing yet.
 
         Args:
@@ -89,15 +98,22 @@ class StoredLedger:
         yield from map(record_of, fetched)
 
     def look(self) -> list[str]:
-        """Find out which records are new; returns the names of those that are to be read."""
+        """Find out which records are new; returns the names of those that are to be read.
+
+        None as long as nobody has taken those that were: of a damaged study nobody does.
+        """
+        if self._fetched:
+            return []
         if not self._waiting and self._is_due():
             self._looked_s = self._clock()
             try:
                 self._list() if self._is_to_list() else self._probe()
-                self._pauses, self.problem = Pauses(), ""
+                self._succeed()
             except Exception as error:  # noqa: BLE001 - anything that a store or its library may say
                 self._fail(error)
-        return self._waiting if self._clock() >= self._pauses.due_s else []
+        if self._clock() < self._pauses.due_s:
+            return []
+        return self._waiting[:1] if self.problem else self._waiting
 
     def read(self, name: str) -> bytes | Exception:
         """A record, or why it cannot be read."""
@@ -111,11 +127,16 @@ class StoredLedger:
     def take(self, contents: Iterable[bytes | Exception]) -> None:
         """Take what was read of the first that wait; from one that could not be on, they wait on."""
         for content in contents:
-            if isinstance(content, Exception):
+            if isinstance(content, Exception) and not isinstance(content, FileNotFoundError):
                 self._fail(content)
                 return
-            self._fetched.append(content)
-            del self._waiting[0]
+            self._succeed()
+            del self._waiting[0]  # also one that somebody has removed
+            if not isinstance(content, Exception):
+                self._fetched.append(content)
+
+    def _succeed(self) -> None:
+        self._pauses, self.problem = Pauses(), ""
 
     def _fail(self, error: Exception) -> None:
         self._pauses.lengthen(self._clock())
@@ -125,7 +146,8 @@ class StoredLedger:
         now_s = self._clock()
         if now_s < self._pauses.due_s:
             return False
-        is_busy = self._is_open and now_s - self.changed_s < LONG_QUIET_S
+        quiet_s = LONG_QUIET_S if self._is_open else SHORT_QUIET_S
+        is_busy = now_s - self.changed_s < quiet_s
         return is_busy or now_s - self._looked_s >= IDLE_LOOK_S
 
     def _is_to_list(self) -> bool:
@@ -133,7 +155,10 @@ class StoredLedger:
         return self._clock() - self._listed_s >= every_s
 
     def _probe(self) -> None:
-        while (name := self._next()) and self._is_there(name):
+        for _ in range(PROBES_A_LOOK):
+            name = self._next()
+            if not name or name in self._known or not self._is_there(name):
+                return
             self._await([name])
             self.changed_s = self._looked_s
 
@@ -179,14 +204,14 @@ class Seen:
 class StoredStudies:
     """The studies of a folder in an object store."""
 
-    def __init__(self, place: Folder, clock: Clock = time.time) -> None:
+    def __init__(self, place: Folder, clock: Clock | None = None) -> None:
         """Ask nothing yet.
 
         Args:
             place: the folder of runs.
-            clock: seconds since 1970.
+            clock: seconds since 1970, never set back.
         """
-        self._place, self._clock = place, clock
+        self._place, self._clock = place, clock or _steady_clock()
         self._ledgers: dict[str, StoredLedger] = {}
         self._seen: dict[str, Seen] = {}
         self._said: set[str] = set()
@@ -199,13 +224,14 @@ class StoredStudies:
             problem = ""
         except OSError as error:
             problem = one_line(str(error), 200)
-        shown = sorted(self._seen, key=self._changed_s, reverse=True)[:MAX_STUDIES]
-        shown = [name for name in shown if self._changed_s(name)]
+        by_age = sorted(self._seen, key=self._changed_s, reverse=True)
+        shown = [name for name in by_age if self._changed_s(name)][:MAX_STUDIES]
         # One that is not shown any more is read from its beginning when it is again.
-        self._ledgers = {name: self._ledgers.get(name) or self._opened(name) for name in shown}
-        self._fetch()
-        found = {one.problem for one in self._seen.values()}
-        self._say({problem, *found, *(one.problem for one in self._ledgers.values())} - {""})
+        ledgers = {name: self._ledgers.get(name) or self._opened(name) for name in shown}
+        self._fetch(list(ledgers.values()))
+        self._ledgers = ledgers
+        others = {seen.problem for name, seen in self._seen.items() if name not in ledgers}
+        self._say({problem, *others, *(one.problem for one in ledgers.values())} - {""})
         return shown
 
     def ledger(self, name: str) -> StoredLedger:
@@ -213,25 +239,26 @@ class StoredStudies:
         return self._ledgers[name]
 
     def _find(self) -> None:
-        """The folders that are there; those that are due are looked into."""
+        """The folders that are there; of those that are due, some are looked into."""
         names = [info.base_name for info in _children(self._place) if _is_folder(info)]
-        self._seen = {name: self._seen.get(name) or Seen() for name in names}
-        now_s = self._clock()
-        due = [n for n in names if n not in self._ledgers and now_s >= self._seen[n].pauses.due_s]
-        for _ in self._threads.map(self._look_into, due):
+        self._seen = {name: self._seen.get(name) or Seen() for name in names if is_below(name)}
+        since_s = {name: seen.pauses.due_s for name, seen in self._seen.items()}
+        others = sorted(since_s.keys() - self._ledgers.keys(), key=lambda name: since_s[name])
+        due = [name for name in others if since_s[name] <= self._clock()]
+        for _ in self._threads.map(self._look_into, due[:FOLDERS_A_LOOK]):
             pass
 
     def _look_into(self, name: str) -> None:
         seen, now_s = self._seen[name], self._clock()
         try:
-            seen.changed_s, is_held = _newest_record_s(self._place / name)
+            seen.changed_s, is_held = _newest_record_s(self._place / name, now_s)
             seen.problem = ""
         except Exception as error:  # noqa: BLE001 - anything that a store or its library may say
             seen.problem, is_held = one_line(str(error), 200), False
-        if seen.changed_s:
+        if seen.changed_s and not seen.problem:
             seen.pauses = Pauses(now_s + RANK_EVERY_S)
         else:  # a run, or a study whose driver will soon write its first record
-            seen.pauses.lengthen(now_s, FIRST_PAUSE_S if is_held else LONGEST_PAUSE_S)
+            seen.pauses.lengthen(now_s, HELD_PAUSE_S if is_held else LONGEST_PAUSE_S)
 
     def _opened(self, name: str) -> StoredLedger:
         return StoredLedger(self._place / name / RECORDS, self._clock)
@@ -240,17 +267,15 @@ class StoredStudies:
         ledger = self._ledgers.get(name)
         return (ledger.changed_s if ledger else 0.0) or self._seen[name].changed_s
 
-    def _fetch(self) -> None:
-        """New records of the studies that are shown, the newest first, as many as one look may."""
-        ledgers, left = list(self._ledgers.values()), RECORDS_A_LOOK
-        reading: list[tuple[StoredLedger, list[Future[bytes | Exception]]]] = []
-        for ledger, waiting in zip(
-            ledgers, list(self._threads.map(StoredLedger.look, ledgers)), strict=True
-        ):
-            names = waiting[:left]
-            left -= len(names)
-            reading.append((ledger, [self._threads.submit(ledger.read, name) for name in names]))
-        for ledger, contents in reading:
+    def _fetch(self, ledgers: Sequence[StoredLedger]) -> None:
+        """Look for new records of the studies that are shown, and read as many as one look may."""
+        waiting = list(self._threads.map(StoredLedger.look, ledgers))
+        shares = dealt(list(map(len, waiting)), RECORDS_A_LOOK)
+        reading: list[list[Future[bytes | Exception]]] = [
+            [self._threads.submit(ledger.read, name) for name in names[:share]]
+            for ledger, names, share in zip(ledgers, waiting, shares, strict=True)
+        ]
+        for ledger, contents in zip(ledgers, reading, strict=True):
             ledger.take(content.result() for content in contents)
 
     def _say(self, problems: set[str]) -> None:
@@ -277,13 +302,28 @@ def newest_s(infos: Iterable[fs.FileInfo]) -> float:
     return max(((info.mtime_ns or 0) / 1e9 for info in infos), default=0.0)
 
 
-def _newest_record_s(study: Folder) -> tuple[float, bool]:
-    """When the newest record was written, 0 where there is none; and whether a driver holds it."""
-    inside = {info.base_name for info in _children(study) if _is_folder(info)}
-    if RECORDS in inside:
-        return newest_s(records_in(study / RECORDS)), True
-    claims = _children(study / CLAIMS) if CLAIMS in inside else []
-    return 0.0, any(not _is_folder(info) for info in claims)
+def dealt(wanted: Sequence[int], most: int) -> list[int]:
+    """How much each gets of what there is: those that want least first, each at most an equal share."""
+    shares, left = [0] * len(wanted), most
+    for place, index in enumerate(sorted(range(len(wanted)), key=lambda index: wanted[index])):
+        shares[index] = min(wanted[index], left // (len(wanted) - place))
+        left -= shares[index]
+    return shares
+
+
+def _newest_record_s(study: Folder, now_s: float) -> tuple[float, bool]:
+    """When the newest record was written, 0 where there is none; and whether one is to be expected."""
+    inside = {info.base_name for info in _children(study)}
+    changed_s = newest_s(records_in(study / RECORDS)) if RECORDS in inside else 0.0
+    if changed_s or CLAIMS not in inside or OF_RUN in inside:
+        return changed_s, False
+    claims = [info for info in _children(study / CLAIMS) if not _is_folder(info)]
+    return 0.0, now_s - newest_s(claims) < EXPIRY_S
+
+
+def _steady_clock() -> Clock:
+    began_s, since_1970_s = time.monotonic(), time.time()
+    return lambda: since_1970_s + time.monotonic() - began_s
 
 
 def _children(folder: Folder) -> list[fs.FileInfo]:

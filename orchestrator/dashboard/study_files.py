@@ -17,12 +17,11 @@ from orchestrator.config.errors import OrchestratorError
 from orchestrator.dashboard.snapshot import Snapshot, StudyFeed, shown
 from orchestrator.results.field_importance import Importance, importance_of
 from orchestrator.results.study_view import StudyView
-from orchestrator.tuning.ledger import LEDGER
+from orchestrator.tuning.ledger import LEDGER, MAX_RECORD_BYTES
 
 MAX_STUDIES: Final = 100
 """The newest ones of a folder; the others keep their own pages and files."""
 READ_BYTES: Final = 2**24
-MAX_LINE_BYTES: Final = 2**24
 
 
 class Records(Protocol):
@@ -73,9 +72,9 @@ class GrowingLedger:
         while chunk := self._read():
             whole = chunk.rfind(b"\n") + 1
             if not whole:
-                if len(chunk) >= MAX_LINE_BYTES:
+                if len(chunk) >= MAX_RECORD_BYTES:
                     raise OrchestratorError(
-                        f"{LEDGER}: a line must be shorter than {MAX_LINE_BYTES} bytes; got more. "
+                        f"{LEDGER}: a line must be shorter than {MAX_RECORD_BYTES} bytes; got more. "
                         "Restore the file"
                     )
                 return

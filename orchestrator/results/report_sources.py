@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -161,8 +163,10 @@ def bring(home: Home) -> list[tuple[Path, str]]:
     """
     if home.store is None:
         return []
+    from orchestrator.config.object_store import at_once
+
     sizes = home.store.files()
-    home.store.download_all([name for name in sizes if _is_read(name, sizes[name])], home.local)
+    at_once(partial(_bring_file, home), [name for name in sizes if _is_read(name, sizes[name])])
     unreadable = []
     for above in sorted({name.rpartition(f"{RECORDS}/")[0] for name in sizes if _is_record(name)}):
         study = home / above.rstrip("/") if above else home
@@ -171,6 +175,13 @@ def bring(home: Home) -> list[tuple[Path, str]]:
         except LedgerError as error:
             unreadable.append((study.local / LEDGER, str(error)))
     return unreadable
+
+
+def _bring_file(home: Home, name: str) -> None:
+    with suppress(
+        FileNotFoundError
+    ):  # removed meanwhile, as a training does with older checkpoints
+        home.fetch(name)
 
 
 def _is_read(name: str, size: int) -> bool:

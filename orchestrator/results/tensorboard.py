@@ -121,8 +121,8 @@ class TensorBoard:
         """
         if self._has_failed or not self.folder.is_dir():
             return ()
-        where, needs = (home / self.folder.name).shown, "tensorboard boto3"
-        needs = needs if home.store else "tensorboard"
+        where = (home / self.folder.name).shown
+        needs = "tensorboard boto3" if str(where).startswith("s3://") else "tensorboard"
         return (f"watch       tensorboard --logdir {where}  (pip install {needs})",)
 
     def _show(self, job: _Job) -> None:

@@ -26,8 +26,10 @@ from orchestrator.config.storage import storage_error, write_atomic
 LEDGER = "ledger.jsonl"
 RECORDS = "ledger"
 """Folder of a study in an object store that holds its records, named in their order."""
-RECORD_NAME = re.compile(r"(\d{9})-([0-9a-f]+)\.json")
+RECORD_NAME = re.compile(r"([0-9]{9})-([0-9a-f]+)\.json")
 """Of one there: its number, and the driver that wrote it."""
+MOST_RECORDS = 10**9 - 10**6
+"""From there on a study is not gone on with: its last numbers must have nine digits, too."""
 MAX_RECORD_BYTES = 2**24
 VERSION = 1
 
@@ -54,7 +56,7 @@ def fetch_ledger(home: Home) -> None:
 
     Raises:
         StorageError: the store does not answer.
-        LedgerError: one of them is longer than any record is.
+        LedgerError: one of them is longer than any record is, or was removed meanwhile.
     """
     if home.store is None:
         return
@@ -66,7 +68,12 @@ def fetch_ledger(home: Home) -> None:
             f"{sizes[long[0]]}. Somebody else wrote it: remove it"
         )
     names = list(sizes)
-    kept.download_all([name for name in names if not (here / name).is_file()], here)
+    try:
+        kept.download_all([name for name in names if not (here / name).is_file()], here)
+    except FileNotFoundError as error:
+        raise LedgerError(
+            f"{kept}: records must stay; one was removed while they were read. Restore it"
+        ) from error
     if names:
         write_atomic(home.local / LEDGER, b"".join((here / name).read_bytes() for name in names))
 
@@ -138,6 +145,11 @@ class Ledger:
         records = self.home.local / RECORDS
         names = [path.name for path in records.iterdir()] if records.is_dir() else []
         self._num_kept = max((int(name.partition("-")[0]) for name in names), default=0)
+        if self._num_kept >= MOST_RECORDS:
+            raise LedgerError(
+                f"{self.home.kept / RECORDS}: numbers must be below {MOST_RECORDS}; got "
+                f"{self._num_kept}. Somebody else wrote it: remove it"
+            )
 
     def _keep(self, line: bytes) -> None:
         """Put a record into the object store, under a name that no other driver can have."""

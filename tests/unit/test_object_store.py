@@ -107,7 +107,9 @@ def test_a_try_ends_before_a_study_counts_as_stalled():
     assert object_store.RETRY_FOR_S + longest_try_s < Resources().stall_s
 
 
-@pytest.mark.parametrize("name", ["", "a//b", "/a", "a/", "./a", "a/.", "..", "a/../b"])
+@pytest.mark.parametrize(
+    "name", ["", "a//b", "/a", "a/", "./a", "a/.", "..", "a/../b", "a/" + "x" * 256]
+)
 def test_a_name_that_is_no_path_from_here_is_not_below(name):
     assert not is_below(name)
     assert is_below("a/b..c/.d")

@@ -192,13 +192,32 @@ def test_a_checkpoint_that_is_removed_while_it_is_brought_is_named(stored_run, m
 
 def test_keys_that_are_no_paths_of_a_run_are_none_of_ours(runs, stored_run, faulty_s3, tmp_path):
     prefix = runs.folder.path().partition("/")[2]
-    for name in ("/x/y.json", f"small/{BEST}//tmp/evil", "s/ledger//000000001-0a.json"):
+    odd = (
+        "/x/y.json",
+        f"small/{BEST}//tmp/evil",
+        "s/ledger//000000001-0a.json",
+        f"{'x' * 300}/a.json",
+    )
+    for name in (*odd, f"small/{BEST}/state.json/inside"):
         faulty_s3.put("faulty", f"{prefix}/{name}", b"x")
-    assert set(runs.files()) == {f"small/{name}" for name in stored_run.files()}
+    ours = {f"small/{name}" for name in stored_run.files()}
+    assert set(runs.files()) == ours
+    assert f"small/{BEST}/state.json/inside" in ours
     with open_home(str(runs)) as home:
         assert bring(home) == []
-    with chosen(str(stored_run)) as choice:
-        assert (choice.folder / MARKER).is_file()
+
+
+def test_a_checkpoint_that_a_training_removes_costs_a_report_nothing(stored_run, runs, monkeypatch):
+    stored_run.put("metrics.jsonl", b'{"epoch": 1, "val_macro_f1": 0.5}\n')
+    download = Store.download
+
+    def removed(store: Store, name: str, path) -> None:
+        if name.endswith(MARKER):
+            raise FileNotFoundError
+        download(store, name, path)
+
+    monkeypatch.setattr(Store, "download", removed)
+    assert run(report.main, [f"study={runs}"]) == 0
 
 
 def test_an_address_that_is_no_path_here_is_refused(runs, capsys):

@@ -8,21 +8,25 @@ import sys
 import threading
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
+from pyarrow.fs import FileType
 
 from orchestrator.config.folder import Folder, folder
 from orchestrator.config.home import Home
-from orchestrator.config.lease import CLAIMS
+from orchestrator.config.lease import CLAIMS, EXPIRY_S
 from orchestrator.config.object_store import Store
 from orchestrator.dashboard import stored_studies
 from orchestrator.dashboard.server import COMMAND, keep_up
 from orchestrator.dashboard.stored_studies import (
-    FIRST_PAUSE_S,
+    HELD_PAUSE_S,
     IDLE_LOOK_S,
     LIST_EVERY_S,
     RANK_EVERY_S,
+    SHORT_QUIET_S,
     StoredStudies,
+    dealt,
 )
 from orchestrator.dashboard.watcher import Watcher
 from orchestrator.tuning.ledger import RECORDS, Ledger
@@ -103,13 +107,17 @@ def test_records_of_another_driver_are_found_at_the_next_listing(runs, studies, 
 def test_a_study_that_has_ended_is_asked_seldom(runs, studies, clock, faulty_s3):
     keep(runs, "s", 1, epoch("l", 1, 0.1))
     assert look(studies, is_open=False) == [1]
-    clock.now_s = studies.ledger("s").changed_s
     keep(runs, "s", 2, epoch("l", 2, 0.2))
+    clock.now_s = studies.ledger("s").changed_s + 1
+    assert look(studies, is_open=False) == [2], "between two trials none is open"
+    keep(runs, "s", 3, epoch("l", 3, 0.3))
+    clock.now_s += SHORT_QUIET_S
+    studies.ledger("s")._looked_s = clock.now_s - 1
     faulty_s3.mend()
     assert look(studies, is_open=False) == []
     assert not [path for _, path in faulty_s3.asked if "/ledger" in path]
-    clock.now_s = 1e10 + IDLE_LOOK_S
-    assert look(studies, is_open=False) == [2]
+    clock.now_s += IDLE_LOOK_S
+    assert look(studies, is_open=False) == [3]
 
 
 def test_a_look_fetches_so_many_records_and_those_of_the_newest_study_first(
@@ -163,11 +171,47 @@ def test_a_folder_that_is_no_study_is_asked_more_and_more_seldom(runs, studies, 
 
 def test_a_study_whose_driver_has_begun_is_awaited(runs, studies, clock):
     Store(runs).put(f"s/{CLAIMS}/a-driver", b"{}")
+    (claim,) = Store(runs / "s").changed_ns().values()
+    clock.now_s = claim / 1e9
     for _ in range(4):
         assert studies.names() == []
-        clock.now_s += FIRST_PAUSE_S
+        clock.now_s += HELD_PAUSE_S
     keep(runs, "s", 1, head())
     assert studies.names() == ["s"]
+
+
+def test_claims_of_drivers_that_are_gone_and_of_runs_are_no_sign_of_a_study(
+    runs, studies, clock, faulty_s3
+):
+    Store(runs).put(f"dead/{CLAIMS}/a-driver", b"{}")
+    Store(runs).put(f"run/{CLAIMS}/a-driver", b"{}")
+    Store(runs).put("run/config.yaml", b"")
+    (claim,) = Store(runs / "dead").changed_ns().values()
+    clock.now_s = claim / 1e9 + EXPIRY_S
+    asked = []
+    for _ in range(32):
+        faulty_s3.mend()
+        assert studies.names() == []
+        asked.append(
+            any(f"{name}/" in path for _, path in faulty_s3.asked for name in ("dead", "run"))
+        )
+        clock.now_s += 1
+    assert sum(asked) == 5, "after 0, 2, 6, 14 and 30 s"
+
+
+def test_of_many_folders_some_are_looked_into_at_a_time(
+    runs, studies, clock, monkeypatch, faulty_s3
+):
+    monkeypatch.setattr(stored_studies, "FOLDERS_A_LOOK", 2)
+    for name in "abcde":
+        Store(runs).put(f"{name}/config.yaml", b"")
+    found = []
+    for _ in range(3):
+        faulty_s3.mend()
+        studies.names()
+        found.append({n for n in "abcde" if any(f"runs/{n}/" in p for _, p in faulty_s3.asked)})
+    assert [len(names) for names in found] == [2, 2, 1]
+    assert set.union(*found) == set("abcde")
 
 
 def test_a_store_that_fails_for_a_moment_loses_nothing_and_says_so_once(
@@ -205,7 +249,67 @@ def test_a_record_that_cannot_be_read_holds_up_those_behind_it_and_no_other_stud
     assert capsys.readouterr().err.count("\n") == 1
     faulty_s3.mend()
     clock.now_s += 60
-    assert look(studies) == [2, 3]
+    assert look(studies) == [2], "the one that could not be read, alone"
+    assert look(studies) == [3]
+
+
+def test_a_record_that_was_removed_holds_up_none(runs, studies, clock, faulty_s3, capsys):
+    for number in (1, 2, 3):
+        keep(runs, "s", number, epoch("l", number, 0.1))
+    second = f"000000002-{WRITER}.json"
+    faulty_s3.fail(lambda _, path: path.endswith(second), status=403, code="AccessDenied")
+    assert look(studies) == [1]
+    faulty_s3.mend()
+    Store(runs / "s" / RECORDS).remove(second)
+    clock.now_s += 60
+    assert look(studies) == [], "the one that is gone, alone"
+    assert look(studies) == [3]
+
+
+@pytest.mark.parametrize("number", ["\u0660" * 7 + "\u0661", "999999999", "1000000000"])
+def test_numbers_that_no_driver_writes_end_no_look(runs, studies, clock, number, faulty_s3):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    place = f"{runs.path().partition('/')[2]}/s/{RECORDS}/{number}-0a.json"
+    faulty_s3.put("faulty", place, json.dumps(epoch("l", 9, 0.1)).encode())
+    assert look(studies)[0] == 1
+    keep(runs, "s", 2, epoch("l", 2, 0.1))
+    for _ in range(3):
+        clock.now_s = studies.ledger("s").changed_s + 1
+        studies.names()
+        list(studies.ledger("s").new_records())
+
+
+def test_a_damaged_study_costs_nothing_more(runs, clock, faulty_s3):
+    keep(runs, "s", 1, ["no record"])
+    watcher = Watcher(str(runs))
+    watcher._found._clock = clock
+    for number in range(2, 9):
+        watcher.look()
+        keep(runs, "s", number, epoch("l", number, 0.1))
+        clock.now_s += 60
+    assert watcher.studies["s"].problem
+    faulty_s3.mend()
+    watcher.look()
+    assert not [path for _, path in faulty_s3.asked if "/ledger" in path]
+
+
+def test_what_a_look_may_read_is_shared_fairly():
+    assert dealt([20_000, 3, 0, 40], 100) == [57, 3, 0, 40]
+    assert dealt([20_000, 20_000], 100) == [50, 50]
+    assert dealt([1, 2], 100) == [1, 2]
+    assert dealt([], 100) == []
+
+
+def test_no_name_of_a_folder_leads_elsewhere(runs, studies, monkeypatch):
+    keep(runs, "s", 1, epoch("l", 1, 0.1))
+    children = stored_studies._children
+
+    def with_dots(place):
+        of_dots = [SimpleNamespace(base_name=name, type=FileType.Directory) for name in ("..", ".")]
+        return children(place) + (of_dots if place == runs else [])
+
+    monkeypatch.setattr(stored_studies, "_children", with_dots)
+    assert studies.names() == ["s"]
 
 
 def test_a_study_that_cannot_be_listed_hides_no_other(runs, studies, faulty_s3):
