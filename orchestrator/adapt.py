@@ -27,7 +27,7 @@ from orchestrator.config.command_line import parse, run
 from orchestrator.config.errors import ConfigError
 from orchestrator.config.home import Home
 from orchestrator.config.production import AdaptConfig
-from orchestrator.config.storage import as_typed, exclusive, write_atomic, write_json
+from orchestrator.config.storage import CHECKPOINTS, as_typed, exclusive, write_atomic, write_json
 from orchestrator.nodes_to_come import nodes_to_come
 from orchestrator.results.report_sources import IDENTITY
 from orchestrator.shift.remedies import SAME_ROWS
@@ -254,7 +254,7 @@ def _is_trained(folder: Path, experiment: Experiment, dataset: PreparedDataset) 
     from orchestrator.training.checkpoint import newest_valid
     from orchestrator.tuning.lineages import lineage_key
 
-    last = folder / "checkpoints" / "last"
+    last = folder / CHECKPOINTS / "last"
     key = lineage_key(experiment, dataset.fingerprint)
     newest = newest_valid(last, key) if last.is_dir() else None
     return newest is not None and newest[1].epoch >= experiment.epochs
@@ -267,7 +267,7 @@ def _opened(
     from orchestrator.inference.stored_model import build_network, open_model
     from orchestrator.training.checkpoint import epoch_folder
 
-    last = adaptation.run_folder(remedy) / "checkpoints" / "last"
+    last = adaptation.run_folder(remedy) / CHECKPOINTS / "last"
     stored = open_model(epoch_folder(last, experiment.epochs))
     own, rows = adaptation.job.sets.own, adaptation.rows(remedy)
     network = build_network(stored, num_classes=len(own.classes), image_px=own.image_shape[0])

@@ -142,11 +142,7 @@ def checked_adaptation(config: AdaptConfig, choice: Choice) -> Adaptation:
         DatasetError: production has too few groups, or no class to learn from.
         CheckpointError: the checkpoint is damaged.
     """
-    if choice.home.store and not config.out:
-        raise ConfigError(
-            "out: must be a folder that all nodes see, for a checkpoint in an object store; got none. "
-            "Remedies are trained there: type out=/shared/adapted"
-        )
+    _refuse_no_folder(config, choice)
     job = checked_job(
         EvaluateConfig(
             checkpoint=config.checkpoint,
@@ -172,8 +168,6 @@ def checked_adaptation(config: AdaptConfig, choice: Choice) -> Adaptation:
             f"remedies: must name one that can be tried; got {', '.join(config.remedies)}, of "
             f"which none can ({reasons}). Name others, or give what they need"
         )
-    name = re.sub(r"[^\w.-]+", "_", job.sets.measured.name)[:60].lstrip(".") or "production"
-    named = choice.home / "adaptations" / "-".join(filter(None, (choice.label, name)))
     return Adaptation(
         config=config,
         job=job,
@@ -182,8 +176,24 @@ def checked_adaptation(config: AdaptConfig, choice: Choice) -> Adaptation:
         own_test=job.own_index.row_ids[job.own_index.splits == "test"],
         remedies=remedies,
         skipped=skipped,
-        out=Path(config.out).absolute() if config.out else named.local,
+        out=_out(config, choice, job.sets.measured.name),
     )
+
+
+def _refuse_no_folder(config: AdaptConfig, choice: Choice) -> None:
+    if choice.home.store and not config.out:
+        raise ConfigError(
+            "out: must be a folder that all nodes see, for a checkpoint in an object store; got none. "
+            "Remedies are trained there: type out=/shared/adapted"
+        )
+
+
+def _out(config: AdaptConfig, choice: Choice, production: str) -> Path:
+    if config.out:
+        return Path(config.out).absolute()
+    name = re.sub(r"[^\w.-]+", "_", production)[:60].lstrip(".") or "production"
+    words = [word for word in (choice.label, name) if word]
+    return choice.home.local / "adaptations" / "-".join(words)
 
 
 def _refuse_classes(config: AdaptConfig, job: Job) -> None:

@@ -17,7 +17,7 @@ from orchestrator.config.address import is_below
 from orchestrator.config.errors import ConfigError, OrchestratorError
 from orchestrator.config.experiment import EMBEDDED
 from orchestrator.config.home import Home, home_in, scratch_folder
-from orchestrator.config.storage import MARKER
+from orchestrator.config.storage import CHECKPOINTS, MARKER, RUN_CONFIG
 from orchestrator.results.leaderboard_cells import values_text, varied_paths
 from orchestrator.results.printable import one_line
 from orchestrator.results.study_fold import fold
@@ -27,8 +27,6 @@ from orchestrator.tuning.ledger import LEDGER, RECORDS, fetch_ledger, read_recor
 if TYPE_CHECKING:
     from orchestrator.config.folder import Folder
 
-CONFIG = "config.yaml"
-CHECKPOINTS = "checkpoints"
 LEVELS = 4
 """A study's checkpoint lies that deep: lineages/<key>/milestones/epoch-0012."""
 
@@ -115,7 +113,7 @@ def _kind(home: Home) -> Kind | None:
         return _itself
     if _has_ledger(home):
         return _winner
-    is_run = home.has(CONFIG) if home.store else (home.local / CHECKPOINTS).exists()
+    is_run = home.has(RUN_CONFIG) if home.store else (home.local / CHECKPOINTS).exists()
     return _of_run if is_run else None
 
 
@@ -129,12 +127,12 @@ def _taken(kind: Kind | None, home: Home, place: str) -> Choice:
 
 
 def _has_ledger(home: Home) -> bool:
-    return bool((home.store / RECORDS).files()) if home.store else home.has(LEDGER)
+    return (home.store / RECORDS).exists() if home.store else home.has(LEDGER)
 
 
 def _itself(folder: Home) -> Choice:
     above = _above(folder)
-    home = next((one for one in above if one.has(CONFIG) or _has_ledger(one)), above[0])
+    home = next((one for one in above if one.has(RUN_CONFIG) or _has_ledger(one)), above[0])
     name = folder.local.relative_to(home.local)
     _fetch(home, str(name))
     parts = [part for part in name.parts if part != CHECKPOINTS]

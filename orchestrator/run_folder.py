@@ -17,7 +17,7 @@ from orchestrator.config.errors import ConfigError, StorageError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.folder import Folder
 from orchestrator.config.home import Home
-from orchestrator.config.storage import as_typed, write_atomic, write_json
+from orchestrator.config.storage import RUN_CONFIG, write_atomic, write_json
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.environment import describe_environment
 from orchestrator.results.phase_table import Stopwatch, phase_table, speed_lines, summed
@@ -27,7 +27,7 @@ from orchestrator.training.early_stop import last_epoch
 from orchestrator.tuning.lineages import is_bound_to_horizon
 
 TRAIN = "python -m orchestrator.train"
-CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.jsonl"
+ENVIRONMENT, METRICS = "environment.json", "metrics.jsonl"
 WEIGHTS = "weights.json"
 """What was loaded, skipped and initialised, layer by layer."""
 CURVE = "learning_curve.png"
@@ -41,8 +41,8 @@ def write_facts(home: Home, experiment: Experiment) -> None:
         ConfigError: the folder holds another experiment.
         StorageError: it cannot be written.
     """
-    home.fetch(CONFIG)
-    path = home.local / CONFIG
+    home.fetch(RUN_CONFIG)
+    path = home.local / RUN_CONFIG
     if path.is_file() and not _is_one_training(_experiment_of(path), experiment):
         raise ConfigError(
             f"name: must be a new run folder or one of the same experiment; {home.kept} holds "
@@ -50,7 +50,7 @@ def write_facts(home: Home, experiment: Experiment) -> None:
         )
     write_atomic(path, yaml.safe_dump(to_dict(experiment), sort_keys=False).encode())
     write_json(home.local / ENVIRONMENT, describe_environment())
-    home.send(CONFIG, ENVIRONMENT)
+    home.send(RUN_CONFIG, ENVIRONMENT)
 
 
 def _experiment_of(path: Path) -> Experiment:
@@ -167,11 +167,8 @@ def closing_lines(
 def _longer(home: Home, experiment: Experiment, trained: int, *, patient: bool) -> str:
     """The command that trains on from here, whatever patience says."""
     end = f"{' early_stop=0' if patient else ''} --epochs {trained + 10}"
-    if home.store is not None:  # its config.yaml is no file that a command could read
-        return f"the same command with{end}"
-    folder = home.local
-    name = "" if is_bound_to_horizon(experiment) else f" name={folder.name}"
-    return f"{TRAIN} --config {home.shown}/{CONFIG} out={as_typed(folder.parent)}{name}{end}"
+    name = "" if is_bound_to_horizon(experiment) else f" name={home.local.name}"
+    return f"{TRAIN} --config {home.shown}/{RUN_CONFIG} out={home.parent.shown}{name}{end}"
 
 
 def _stop_lines(experiment: Experiment, end: int, trained: int) -> tuple[str, ...]:

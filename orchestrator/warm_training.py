@@ -17,6 +17,7 @@ from orchestrator.config.command_line import INTERRUPTED
 from orchestrator.config.errors import StalledError
 from orchestrator.config.experiment import Data, Experiment, Resources
 from orchestrator.config.home import Home
+from orchestrator.config.storage import CHECKPOINTS
 from orchestrator.config.validate import to_dict
 from orchestrator.ingest.dataset import PreparedDataset
 from orchestrator.results.phase_table import Stopwatch
@@ -163,7 +164,7 @@ class WarmTraining:
         task = Task(
             experiment=to_dict(experiment),
             lineage=lineage_key(experiment, self._dataset.fingerprint),
-            folder=str(home.kept / "checkpoints"),
+            folder=str(home.kept / CHECKPOINTS),
             milestones=(),
             ends=(),
             keep_best=True,

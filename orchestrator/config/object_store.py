@@ -78,6 +78,10 @@ class Store:
         """When each object below it was written, by the store's own clock."""
         return {name: info.mtime_ns or 0 for name, info in self._infos().items()}
 
+    def exists(self) -> bool:
+        """Whether there is anything in it."""
+        return self._patiently(self.folder.exists)
+
     def has(self, name: str) -> bool:
         """Whether there is an object of that name."""
         return self._patiently(lambda: self.folder.size(name)) is not None

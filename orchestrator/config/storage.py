@@ -22,6 +22,8 @@ CHUNK_BYTES = 2**20
 LOCK = ".lock"
 MARKER = "state.json"
 """The file of a checkpoint that is written last: without it there is no checkpoint."""
+RUN_CONFIG, CHECKPOINTS = "config.yaml", "checkpoints"
+"""In the folder of a run of `train`."""
 REMEDIES = {
     errno.ENOSPC: "Free space",
     errno.EDQUOT: "Free space within your quota, or have it raised",

@@ -22,6 +22,7 @@ from orchestrator.config.address import is_below
 from orchestrator.config.folder import Folder
 from orchestrator.config.lease import CLAIMS, EXPIRY_S
 from orchestrator.config.object_store import AT_ONCE, remedy_for
+from orchestrator.config.storage import RUN_CONFIG
 from orchestrator.dashboard.study_files import MAX_STUDIES, record_of
 from orchestrator.results.printable import one_line
 from orchestrator.tuning.ledger import MAX_RECORD_BYTES, RECORD_NAME, RECORDS
@@ -36,8 +37,6 @@ LONG_QUIET_S, SHORT_QUIET_S = 3600.0, 300.0
 starts may leave none open for a while."""
 RANK_EVERY_S: Final = 300.0
 """Between looks at a study that is older than those that are shown."""
-OF_RUN: Final = "config.yaml"
-"""Lies in a run of `train`, which claims its folder, too."""
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 2.0, 60.0
 """After a failure, and between looks at a folder that is no study so far."""
 RECORDS_A_LOOK: Final = 512
@@ -159,12 +158,12 @@ class StoredLedger:
             name = self._next()
             if not name or name in self._known or not self._is_there(name):
                 return
-            self._await([name])
+            self._expect([name])
             self.changed_s = self._looked_s
 
     def _list(self) -> None:
         infos = records_in(self._records)
-        self._await(sorted(info.base_name for info in infos))
+        self._expect(sorted(info.base_name for info in infos))
         self.changed_s = newest_s(infos) or self.changed_s
         self._listed_s = self._looked_s
 
@@ -176,7 +175,7 @@ class StoredLedger:
             return False
         return True
 
-    def _await(self, names: Iterable[str]) -> None:
+    def _expect(self, names: Iterable[str]) -> None:
         new = [name for name in names if name not in self._known]
         self._known.update(new)
         self._waiting += new
@@ -315,7 +314,7 @@ def _newest_record_s(study: Folder, now_s: float) -> tuple[float, bool]:
     """When the newest record was written, 0 where there is none; and whether one is to be expected."""
     inside = {info.base_name for info in _children(study)}
     changed_s = newest_s(records_in(study / RECORDS)) if RECORDS in inside else 0.0
-    if changed_s or CLAIMS not in inside or OF_RUN in inside:
+    if changed_s or CLAIMS not in inside or RUN_CONFIG in inside:  # a run claims its folder, too
         return changed_s, False
     claims = [info for info in _children(study / CLAIMS) if not _is_folder(info)]
     return 0.0, now_s - newest_s(claims) < EXPIRY_S

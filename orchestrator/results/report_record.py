@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from orchestrator.config.storage import RUN_CONFIG
 from orchestrator.results import paper_tables as paper
 from orchestrator.results.html_page import Cell, Row
 from orchestrator.results.report_blocks import Block, Commands, Paragraph, Section, Table
@@ -82,7 +83,7 @@ def seeds_section(sources: Sources, link: Linker) -> Section:
         listed = link.cell(", ".join(map(str, seeds)) or NONE, study.file)
         rows.append([f"study {study.view.name}", listed, f"{len(seeds)}"])
     for run in sources.runs:
-        file = run.folder / "config.yaml"
+        file = run.folder / RUN_CONFIG
         rows.append(
             [f"run {run.folder.name}", link.cell(str(run.experiment.get("seed", NONE)), file), "1"]
         )
@@ -160,7 +161,7 @@ def _commands(sources: Sources) -> Iterator[str]:
     for run in sources.runs:
         if any(_trained(step, run) for step in sources.steps):
             continue
-        config = run.folder / "config.yaml"
+        config = run.folder / RUN_CONFIG
         words = [f"out={run.folder.parent}", f"name={run.folder.name}"]
         yield shlex.join(["python", "-m", "orchestrator.train", "--config", str(config), *words])
     for kind in (sources.evaluations, sources.diagnoses, sources.adaptations):

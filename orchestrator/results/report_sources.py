@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from orchestrator.config.errors import ConfigError, LedgerError, OrchestratorError
 from orchestrator.config.experiment import Experiment
 from orchestrator.config.home import Home
-from orchestrator.config.storage import MARKER
+from orchestrator.config.storage import CHECKPOINTS, MARKER, RUN_CONFIG
 from orchestrator.config.validate import read_yaml, to_dict, validate
 from orchestrator.ingest.manifest import FILE_NAME, Manifest
 from orchestrator.results.report_cells import number, part
@@ -32,7 +32,7 @@ DEPTH: Final = 5
 """Folders below the one named: <out>/<run>/evaluations/<name> needs three."""
 MAX_BYTES: Final = 256 * 2**20
 """Of a file that is read whole."""
-INSIDE: Final = frozenset({"lineages", "checkpoints", "tensorboard", "audit", "failures", "export"})
+INSIDE: Final = frozenset({"lineages", CHECKPOINTS, "tensorboard", "audit", "failures", "export"})
 """Folders of runs, studies and sets in which nothing of ours begins."""
 ADAPTATION: Final = "adapt.json"
 IDENTITY: Final = "identity.json"
@@ -178,16 +178,15 @@ def bring(home: Home) -> list[tuple[Path, str]]:
 
 
 def _bring_file(home: Home, name: str) -> None:
-    with suppress(
-        FileNotFoundError
-    ):  # removed meanwhile, as a training does with older checkpoints
+    # A training may remove an older checkpoint meanwhile.
+    with suppress(FileNotFoundError):
         home.fetch(name)
 
 
 def _is_read(name: str, size: int) -> bool:
     *folders, file = name.split("/")
     if file == MARKER:  # says which set a run was trained on
-        return folders[-3:-1] == ["checkpoints", "best"] and size <= MAX_BYTES
+        return folders[-3:-1] == [CHECKPOINTS, "best"] and size <= MAX_BYTES
     inside = INSIDE | {RECORDS}
     is_open = not any(folder in inside or folder.startswith(".") for folder in folders)
     is_ours = file.endswith((".json", ".jsonl", ".yaml")) and file != LEDGER
@@ -279,7 +278,7 @@ def _run(file: Path) -> RunSource:
     environment = folder / "environment.json"
     return RunSource(
         file=file,
-        experiment=_resolved(str(folder / "config.yaml"), read_yaml(folder / "config.yaml")),
+        experiment=_resolved(str(folder / RUN_CONFIG), read_yaml(folder / RUN_CONFIG)),
         history=history,
         environment=_json(environment).content if environment.is_file() else {},
         dataset=_dataset_of_run(folder),

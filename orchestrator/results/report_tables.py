@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any, Final
 
+from orchestrator.config.storage import RUN_CONFIG
 from orchestrator.results import paper_tables as paper
 from orchestrator.results.html_page import Cell, Row
 from orchestrator.results.leaderboard_cells import has_seeds, values_text, varied_paths
@@ -52,7 +53,7 @@ def _run_row(run: RunSource, sources: Sources, link: Linker) -> Row:
     low_high = [best.get("val_macro_f1_low"), best.get("val_macro_f1_high")]
     test = own_evaluation(run, sources)
     return [
-        link.cell(f"{run.model} ({run.folder.name})", run.folder / "config.yaml"),
+        link.cell(f"{run.model} ({run.folder.name})", run.folder / RUN_CONFIG),
         run.protocol,
         link.cell(f"{best.get('epoch', '?')} of {len(run.history)}", run.file),
         link.share(best.get("train_accuracy"), run.file),

@@ -2,11 +2,12 @@
 
 import pytest
 
-from orchestrator.config.errors import ConfigError, StorageError
+from orchestrator.config.errors import ConfigError, LedgerError, StorageError
 from orchestrator.config.folder import folder
 from orchestrator.config.home import Home
 from orchestrator.config.lease import Lease
 from orchestrator.config.object_store import Store
+from orchestrator.tuning import ledger
 from orchestrator.tuning.ledger import LEDGER, RECORDS, Ledger, fetch_ledger, read_records
 
 
@@ -21,9 +22,9 @@ def machine(faulty_s3, tmp_path):
 
 
 def write(home: Home, *numbers: int) -> None:
-    with Ledger(home) as ledger:
+    with Ledger(home) as records:
         for number in numbers:
-            ledger.append({"record": "trial", "trial": number})
+            records.append({"record": "trial", "trial": number})
 
 
 def trials(home: Home) -> list[int]:
@@ -96,3 +97,34 @@ def test_a_late_record_of_a_driver_that_was_taken_over_hides_no_other(machine):
     first._keep(b'{"record": "trial", "trial": 2}\n')
     assert sorted(trials(machine("c"))) == [0, 1, 2]
     assert second._writer != first._writer
+
+
+def test_what_no_driver_wrote_among_the_records_is_left_or_named(machine, monkeypatch):
+    write(machine("a"), 0)
+    store = machine("a").store / RECORDS
+    store.put("\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0660\u0661-0a.json", b"not ours")
+    store.put("notes.txt", b"not ours")
+    assert trials(machine("b")) == [0]
+    store.put("000000002-0a.json", b"x" * 3000)
+    monkeypatch.setattr(ledger, "MAX_RECORD_BYTES", 2000)
+    with pytest.raises(
+        LedgerError, match=r"000000002-0a\.json: a record must be shorter than 2000"
+    ):
+        trials(machine("c"))
+
+
+def test_a_number_that_leaves_no_room_for_others_is_refused(machine):
+    (machine("a").store / RECORDS).put("999999999-0a.json", b'{"record": "trial"}\n')
+    with pytest.raises(LedgerError, match="numbers must be below 999000000; got 999999999"):
+        write(machine("b"), 1)
+
+
+def test_a_record_that_is_removed_while_it_is_read_is_an_error(machine, monkeypatch):
+    write(machine("a"), 0)
+
+    def removed(*_: object) -> None:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Store, "download", removed)
+    with pytest.raises(LedgerError, match="records must stay; one was removed"):
+        trials(machine("b"))
